@@ -52,6 +52,9 @@ if(TENFOLD_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
       CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${TENFOLD_CCACHE})
 endif()
 
+# Programs are not linked anew when only the inside of a shared library changed.
+set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
+
 # libtenfold and what it opens at run time stand in one folder, here and when installed.
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
