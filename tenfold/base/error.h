@@ -3,30 +3,30 @@
 // got, what it needs and what to do.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <source_location>
 #include <stdexcept>
 #include <string>
 
+#include <fmt/format.h>
+
 namespace tenfold {
 
 struct Error : std::runtime_error {
-    using std::runtime_error::runtime_error;
+  using std::runtime_error::runtime_error;
 };
 struct UserError : Error {
-    using Error::Error;
+  using Error::Error;
 };
 struct InternalError : Error {
-    using Error::Error;
+  using Error::Error;
 };
 struct DeviceError : Error {
-    using Error::Error;
+  using Error::Error;
 };
 
 template <class... Args>
 [[noreturn]] void user_error(fmt::format_string<Args...> format, Args&&... args) {
-    throw UserError(fmt::format(format, std::forward<Args>(args)...));
+  throw UserError(fmt::format(format, std::forward<Args>(args)...));
 }
 
 [[noreturn]] void internal_error(const char* condition, const std::string& message,
@@ -36,4 +36,4 @@ template <class... Args>
 
 // For bugs only: what a user can cause is a user_error.
 #define TENFOLD_CHECK(condition, ...) \
-    ((condition) ? (void)0 : ::tenfold::internal_error(#condition, fmt::format(__VA_ARGS__)))
+  ((condition) ? (void)0 : ::tenfold::internal_error(#condition, fmt::format(__VA_ARGS__)))

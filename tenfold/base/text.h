@@ -17,36 +17,37 @@ class Dim;
 enum class TokenKind : uint8_t { end, identifier, integer, floating, string, punctuation, section };
 
 struct Token {
-    TokenKind kind = TokenKind::end;
-    std::string text;  // strings: unescaped
-    int line = 1;
-    int column = 1;
+  TokenKind kind = TokenKind::end;
+  std::string text;  // strings: unescaped
+  int line = 1;
+  int column = 1;
 };
 
 class Lexer {
-public:
-    Lexer(std::string_view text, std::string file);  // the text must outlive the lexer
+ public:
+  Lexer(std::string_view text, std::string file);  // the text must outlive the lexer
 
-    const Token& peek();
-    Token next();
-    bool accept(std::string_view punctuation_or_word);      // consumes the token if it is this one
-    void expect(std::string_view punctuation_or_word);      // UserError "file:line:column: expected ..., found ..."
-    std::string identifier(std::string_view what);          // `what` names it in the error
-    int64_t integer(std::string_view what);                 // accepts a leading '-'
-    double number(std::string_view what);                   // integer or float, leading '-', inf, nan
-    std::string string(std::string_view what);
-    Dim dim();                                              // an expression in the form Dim::str() prints; symbols
-                                                            // must have been declared (declare) first
-    void declare(const Dim& symbol);                        // makes a symbol's name known to dim()
-    [[noreturn]] void fail(std::string_view reason);        // at the token peek() would give
-    [[noreturn]] void fail(const Token& at, std::string_view reason);
+  const Token& peek();
+  Token next();
+  bool accept(std::string_view punctuation_or_word);  // consumes the token if it is this one
+  void expect(std::string_view punctuation_or_word);  // UserError "file:line:column: expected ..., found ..."
+  std::string identifier(std::string_view what);      // `what` names it in the error
+  int64_t integer(std::string_view what);             // accepts a leading '-'
+  double number(std::string_view what);               // integer or float, leading '-', inf, nan
+  std::string string(std::string_view what);
+  Dim dim();                                        // an expression in the form Dim::str() prints; symbols
+                                                    // must have been declared (declare) first
+  void declare(const Dim& symbol);                  // makes a symbol's name known to dim()
+  [[noreturn]] void fail(std::string_view reason);  // at the token peek() would give
+  [[noreturn]] void fail(const Token& at, std::string_view reason);
 
-private:
-    struct State;
-    std::shared_ptr<State> state_;
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
 };
 
-std::string quote(std::string_view);           // "..." with escapes, as the lexer reads it
-std::string float_text(double);                // shortest float token that reads back to the same double: 1.0, 0.1, 1e-05, -inf
+std::string quote(std::string_view);  // "..." with escapes, as the lexer reads it
+std::string float_text(
+    double);  // shortest float token that reads back to the same double: 1.0, 0.1, 1e-05, -inf
 
 }  // namespace tenfold
