@@ -92,6 +92,6 @@ if(TARGET tenfold_generated_files)
   add_dependencies(tenfold tenfold_generated_files)
   target_sources(tenfold PRIVATE ${tenfold_generated})
 endif()
-# dlopen("libtenfold_llvm.so") from inside libtenfold looks beside libtenfold: in the build tree,
-# in an install and in a wheel.
+# libtenfold_llvm.so stands beside libtenfold.so in the build tree, in an install and in a wheel:
+# libtenfold opens <the folder dladdr names for itself>/libtenfold_llvm.so.
 set_target_properties(tenfold PROPERTIES BUILD_RPATH "$ORIGIN" INSTALL_RPATH "$ORIGIN")

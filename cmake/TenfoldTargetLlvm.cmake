@@ -1,5 +1,5 @@
-# libtenfold_llvm: the CPU target. It alone links LLVM, and libtenfold opens it with
-# dlopen("libtenfold_llvm.so") at the first cache miss.
+# libtenfold_llvm: the CPU target. It alone links LLVM; libtenfold opens it at the first cache
+# miss, by its full path: a sanitizer's dlopen does not look along libtenfold's RUNPATH.
 
 file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tenfold/target/llvm/*.cc)
 list(FILTER sources EXCLUDE REGEX "_main\\.cc$")

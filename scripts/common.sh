@@ -18,7 +18,7 @@ quietly() {
   shift
   "$@" >"$log" 2>&1 </dev/null || status=$?
   if ((status)); then
-    grep -E -m 40 'error|Error|FAILED|E:' "$log" >&2 || true
+    head -n -40 "$log" | grep -E -m 40 'error|Error|FAILED|E:' >&2 || true
     say "$name failed (exit $status); the end of build/log/$name.log:" >&2
     tail -n 40 "$log" >&2
     exit "$status"
@@ -82,7 +82,7 @@ build() {
     printf '%s\n' "$stamp" >"$folder/stamp"
   fi
   # Only a build that takes a while deserves a line.
-  (sleep 2 && say "building $preset") &
+  (sleep 2 &>/dev/null && kill -0 $$ && say "building $preset") &
   local announcer=$!
   quietly "build-$preset" cmake --build --preset "$preset" -j "$jobs"
   kill "$announcer" 2>/dev/null || true
