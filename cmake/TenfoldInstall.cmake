@@ -14,7 +14,7 @@ if(SKBUILD)
   endif()
   if(TARGET tenfold_cli)
     # From <prefix>/bin to the package: a virtual environment, or Debian's own layout.
-    set(packages "$ORIGIN/../lib/python${Python_VERSION_MAJOR}.${Python_VERSION_MINOR}")
+    set(packages "$ORIGIN/../lib/python${TENFOLD_PYTHON_VERSION}")
     set_target_properties(tenfold_cli PROPERTIES INSTALL_RPATH
       "${packages}/site-packages/tenfold:${packages}/dist-packages/tenfold")
     install(TARGETS tenfold_cli RUNTIME DESTINATION ${SKBUILD_SCRIPTS_DIR} COMPONENT python)
