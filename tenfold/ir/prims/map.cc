@@ -20,7 +20,7 @@ bool accepts(unsigned accepted, Dtype d) {
     return accepted & (is_float(d) ? kFloat : kComplex);
 }
 
-void check_dtype(unsigned accepted, std::string_view operand, const Type& type) {
+void check_dtype(std::string_view prim, unsigned accepted, std::string_view operand, const Type& type) {
     if (accepts(accepted, type.dtype)) return;
     std::string taken;
     auto list = [&](unsigned mask, std::string_view what) {
@@ -32,23 +32,23 @@ void check_dtype(unsigned accepted, std::string_view operand, const Type& type) 
     if (!list(kInt, "integers")) list(kSigned, "signed integers"), list(kUnsigned, "unsigned integers");
     list(kFloat, "floats");
     list(kComplex, "complex numbers");
-    user_error("takes {}, but {} is {}. Convert it first.", taken, operand, type.str());
+    user_error("{} takes {}, but {} is {}. Convert it first.", prim, taken, operand, type.str());
 }
 
-void check_same_shape(In in, std::span<const std::string_view> operands) {
+void check_same_shape(std::string_view prim, In in, std::span<const std::string_view> operands) {
     for (size_t k = 1; k < in.size(); ++k)
         if (in[k]->shape() != in[0]->shape())
-            user_error("the inputs differ in shape: {} is {}, {} is {}. Broadcast one to the other's shape.", operands[0],
+            user_error("{}: the inputs differ in shape: {} is {}, {} is {}. Broadcast one to the other's shape.", prim, operands[0],
                        in[0]->type().str(), operands[k], in[k]->type().str());
 }
 
-Type same_type(unsigned accepted, In in) {
-    check_dtype(accepted, kOperands[0], in[0]->type());
+Type same_type(std::string_view prim, unsigned accepted, In in) {
+    check_dtype(prim, accepted, kOperands[0], in[0]->type());
     for (size_t k = 1; k < in.size(); ++k)
         if (in[k]->dtype() != in[0]->dtype())
-            user_error("the inputs differ in dtype: x is {}, {} is {}. Convert one to the other's dtype.", in[0]->type().str(),
+            user_error("{}: the inputs differ in dtype: x is {}, {} is {}. Convert one to the other's dtype.", prim, in[0]->type().str(),
                        kOperands[k], in[k]->type().str());
-    check_same_shape(in, kOperands);
+    check_same_shape(prim, in, kOperands);
     return in[0]->type();
 }
 
@@ -67,29 +67,29 @@ using Types = std::vector<Type>;
 
 // ---- type rules
 
-template <unsigned accepted>
+template <Name name, unsigned accepted>
 Types same(const Attrs&, In in) {
-    return {same_type(accepted, in)};
+    return {same_type(name.view(), accepted, in)};
 }
 
-template <unsigned accepted>
+template <Name name, unsigned accepted>
 Types comparison(const Attrs&, In in) {
-    return {{Dtype::boolean, same_type(accepted, in).shape}};
+    return {{Dtype::boolean, same_type(name.view(), accepted, in).shape}};
 }
 
-template <unsigned accepted>
+template <Name name, unsigned accepted>
 Types real_part(const Attrs&, In in) {  // complex to its real dtype; others keep theirs
-    Type t = same_type(accepted, in);
+    Type t = same_type(name.view(), accepted, in);
     return {{real_of(t.dtype), t.shape}};
 }
 
 Types select_type(const Attrs&, In in) {
     static constexpr std::string_view kNames[] = {"mask", "then", "otherwise"};
-    check_dtype(kBool, kNames[0], in[0]->type());
+    check_dtype("select", kBool, kNames[0], in[0]->type());
     if (in[1]->dtype() != in[2]->dtype())
-        user_error("the branches differ in dtype: then is {}, otherwise is {}. Convert one to the other's dtype.",
+        user_error("select: the branches differ in dtype: then is {}, otherwise is {}. Convert one to the other's dtype.",
                    in[1]->type().str(), in[2]->type().str());
-    check_same_shape(in, kNames);
+    check_same_shape("select", in, kNames);
     return {in[1]->type()};
 }
 
@@ -98,15 +98,15 @@ Types convert_type(const Attrs& a, In in) { return {{a.dtype("dtype"), in[0]->sh
 Types bitcast_type(const Attrs& a, In in) {
     const Dtype to = a.dtype("dtype");
     if (size_of(to) != size_of(in[0]->dtype()))
-        user_error("x is {}, whose elements have {} bytes, but {} has {}. Take a dtype of the same width.", in[0]->type().str(),
+        user_error("bitcast: x is {}, whose elements have {} bytes, but {} has {}. Take a dtype of the same width.", in[0]->type().str(),
                    size_of(in[0]->dtype()), name(to), size_of(to));
     return {{to, in[0]->shape()}};
 }
 
 Types make_complex_type(const Attrs&, In in) {
-    Type t = same_type(kFloat, in);
+    Type t = same_type("make_complex", kFloat, in);
     if (t.dtype != Dtype::f32 && t.dtype != Dtype::f64)
-        user_error("takes two f32 or two f64, but x is {}. Convert both first.", t.str());
+        user_error("make_complex takes two f32 or two f64, but x is {}. Convert both first.", t.str());
     return {{t.dtype == Dtype::f32 ? Dtype::complex64 : Dtype::complex128, t.shape}};
 }
 
@@ -259,24 +259,9 @@ Scalar multiply_high(const Attrs&, Values v, Dtypes) { return (v[0].u() * v[1].u
 Scalar convert_value(const Attrs& attrs, Values v, Dtypes) {
     const Scalar& x = v[0];
     const Dtype to = attrs.dtype("dtype");
-    if (is_bool(to)) {
-        if (x.is_complex()) return x.c() != Complex(0);
-        if (x.is_f64()) return x.f() != 0;
-        return x.b();
-    }
-    if (is_complex(to)) return x.c();
-    if (is_float(to)) {
-        // From a wide integer round once, to f32 for the narrow ones, not first to f64.
-        if (to == Dtype::f64 || !x.is_int()) return x.f();
-        return static_cast<double>(x.is_i64() ? static_cast<float>(x.i()) : static_cast<float>(x.u()));
-    }
-    if (!x.is_f64() && !x.is_complex()) return is_unsigned_int(to) ? Scalar(x.u()) : Scalar(x.i());
-    const double value = std::trunc(x.f());
-    if (std::isnan(value)) return int64_t{0};
-    const Scalar low = lowest(to), high = highest(to);
-    if (value <= low.f()) return low;
-    if (value >= high.f()) return high;
-    return is_unsigned_int(to) ? Scalar(static_cast<uint64_t>(value)) : Scalar(static_cast<int64_t>(value));
+    // The caller rounds, truncates or wraps. The narrow floats are reached from an integer by way of f32.
+    if (x.is_int() && (to == Dtype::f16 || to == Dtype::bf16)) return x.round_to(Dtype::f32);
+    return x;
 }
 
 Scalar bitcast_value(const Attrs&, Values v, Dtypes d) {
@@ -432,7 +417,7 @@ const Prim kPrims[] = {
      .doc = "Sum of each pair of elements. Integers wrap.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kNumber>,
+     .type = same<"add", kNumber>,
      .eval = arithmetic<[](auto a, auto b) { return a + b; }>,
      .vjp = [](const NodeRef&, In dy) { return Nodes{dy[0], dy[0]}; },
      .degree = add_degree,
@@ -441,7 +426,7 @@ const Prim kPrims[] = {
      .doc = "Difference x - y of each pair of elements. Integers wrap.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kNumber>,
+     .type = same<"sub", kNumber>,
      .eval = arithmetic<[](auto a, auto b) { return a - b; }>,
      .vjp = [](const NodeRef&, In dy) { return Nodes{dy[0], -dy[0]}; },
      .degree = subtract_degree},
@@ -449,7 +434,7 @@ const Prim kPrims[] = {
      .doc = "Product of each pair of elements. Integers wrap.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kNumber>,
+     .type = same<"mul", kNumber>,
      .eval = multiply,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] * conj(y->inputs[1]), dy[0] * conj(y->inputs[0])}; },
      .degree = multiply_degree,
@@ -458,7 +443,7 @@ const Prim kPrims[] = {
      .doc = "x * y + z with one rounding (in f32 for f16 and bf16).",
      .arity = 3,
      .operands = {"x", "y", "z"},
-     .type = same<kFloat>,
+     .type = same<"fma", kFloat>,
      .eval = fused_multiply_add,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] * y->inputs[1], dy[0] * y->inputs[0], dy[0]}; },
      .degree = fma_degree},
@@ -466,7 +451,7 @@ const Prim kPrims[] = {
      .doc = "Quotient x / y of each pair of elements. Integers: rounded towards zero, x / 0 is 0, the lowest by -1 wraps.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kNumber>,
+     .type = same<"div", kNumber>,
      .eval = divide,
      .vjp =
          [](const NodeRef& y, In dy) {
@@ -479,7 +464,7 @@ const Prim kPrims[] = {
     {.name = "neg",
      .doc = "-x of each element. Integers wrap.",
      .operands = kX,
-     .type = same<kNumber>,
+     .type = same<"neg", kNumber>,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
              if (v[0].is_complex()) return Scalar(-v[0].c());
@@ -492,7 +477,7 @@ const Prim kPrims[] = {
     {.name = "abs",
      .doc = "Absolute value of each element; of a complex number its modulus. The lowest integer wraps to itself.",
      .operands = kX,
-     .type = real_part<kNumber>,
+     .type = real_part<"abs", kNumber>,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
              if (v[0].is_complex()) return Scalar(std::hypot(v[0].c().real(), v[0].c().imag()));
@@ -506,7 +491,7 @@ const Prim kPrims[] = {
     {.name = "sign",
      .doc = "-1, 0 or 1 by the sign of each element. Zeros keep their sign; NaN stays NaN.",
      .operands = kX,
-     .type = same<kReal>,
+     .type = same<"sign", kReal>,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
              if (v[0].is_f64()) return v[0].f() > 0 ? Scalar(1.0) : v[0].f() < 0 ? Scalar(-1.0) : v[0];
@@ -521,7 +506,7 @@ const Prim kPrims[] = {
      .doc = "The smaller of each pair of elements; NaN if either is.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kReal>,
+     .type = same<"minimum", kReal>,
      .eval = extreme<false>,
      .vjp = extreme_vjp<false>,
      .degree = equal_degree,
@@ -530,7 +515,7 @@ const Prim kPrims[] = {
      .doc = "The larger of each pair of elements; NaN if either is.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kReal>,
+     .type = same<"maximum", kReal>,
      .eval = extreme<true>,
      .vjp = extreme_vjp<true>,
      .degree = equal_degree,
@@ -538,14 +523,14 @@ const Prim kPrims[] = {
     {.name = "sqrt",
      .doc = "Square root of each element, correctly rounded; NaN below zero.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"sqrt", kFloat>,
      .eval = of_float<[](double x) { return std::sqrt(x); }>,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] * 0.5 / y}; },
      .cost = 10},
     {.name = "rsqrt",
      .doc = "1 / sqrt(x) of each element.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"rsqrt", kFloat>,
      .eval = of_float<[](double x) { return 1.0 / std::sqrt(x); }>,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] * (-0.5 * (y * y * y))}; },
      .cost = 18,
@@ -553,7 +538,7 @@ const Prim kPrims[] = {
     {.name = "exp",
      .doc = "e^x of each element.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"exp", kFloat>,
      .eval = of_float<[](double x) { return std::exp(x); }>,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] * y}; },
      .cost = 14,
@@ -561,49 +546,49 @@ const Prim kPrims[] = {
     {.name = "expm1",
      .doc = "e^x - 1 of each element, exact for small x.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"expm1", kFloat>,
      .eval = of_float<[](double x) { return std::expm1(x); }>,
      .vjp = chain<[](const NodeRef&, const NodeRef& y) { return y + 1.0; }>,
      .cost = 18},
     {.name = "log",
      .doc = "Natural logarithm of each element; -inf at 0, NaN below.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"log", kFloat>,
      .eval = of_float<[](double x) { return std::log(x); }>,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] / y->inputs[0]}; },
      .cost = 20},
     {.name = "log1p",
      .doc = "log(1 + x) of each element, exact for small x.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"log1p", kFloat>,
      .eval = of_float<[](double x) { return std::log1p(x); }>,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] / (y->inputs[0] + 1.0)}; },
      .cost = 30},
     {.name = "sin",
      .doc = "Sine of each element, in radians; NaN at the infinities.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"sin", kFloat>,
      .eval = of_float<[](double x) { return std::sin(x); }>,
      .vjp = chain<[](const NodeRef& x, const NodeRef&) { return map("cos", {x}); }>,
      .cost = 20},
     {.name = "cos",
      .doc = "Cosine of each element, in radians; NaN at the infinities.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"cos", kFloat>,
      .eval = of_float<[](double x) { return std::cos(x); }>,
      .vjp = chain<[](const NodeRef& x, const NodeRef&) { return -map("sin", {x}); }>,
      .cost = 20},
     {.name = "tanh",
      .doc = "Hyperbolic tangent of each element. Its derivative is 1 - tanh(x)^2.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"tanh", kFloat>,
      .eval = of_float<[](double x) { return std::tanh(x); }>,
      .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] - dy[0] * y * y}; },
      .cost = 24},
     {.name = "erf",
      .doc = "Error function of each element.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"erf", kFloat>,
      .eval = of_float<[](double x) { return std::erf(x); }>,
      .vjp = chain<[](const NodeRef& x, const NodeRef&) { return map("exp", {-(x * x)}) * kTwoOverRootPi; }>,
      .cost = 24},
@@ -611,35 +596,35 @@ const Prim kPrims[] = {
      .doc = "x^y of each pair of elements. Integers wrap; with a negative exponent 1/x^-y is rounded towards zero.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kReal>,
+     .type = same<"pow", kReal>,
      .eval = power,
      .vjp = pow_vjp,
      .cost = 60},
     {.name = "floor",
      .doc = "The largest whole number not above each element.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"floor", kFloat>,
      .eval = of_float<[](double x) { return std::floor(x); }>,
      .vjp = no_derivative,
      .properties = {"idempotent", "whole"}},
     {.name = "ceil",
      .doc = "The smallest whole number not below each element.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"ceil", kFloat>,
      .eval = of_float<[](double x) { return std::ceil(x); }>,
      .vjp = no_derivative,
      .properties = {"idempotent", "whole"}},
     {.name = "round",
      .doc = "The nearest whole number to each element; halves go to the even one.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"round", kFloat>,
      .eval = of_float<[](double x) { return std::nearbyint(x); }>,
      .vjp = no_derivative,
      .properties = {"idempotent", "whole"}},
     {.name = "trunc",
      .doc = "The whole part of each element, rounded towards zero.",
      .operands = kX,
-     .type = same<kFloat>,
+     .type = same<"trunc", kFloat>,
      .eval = of_float<[](double x) { return std::trunc(x); }>,
      .vjp = no_derivative,
      .properties = {"idempotent", "whole"}},
@@ -648,7 +633,7 @@ const Prim kPrims[] = {
             "(f32) or 2^53 (f64).",
      .arity = 2,
      .operands = kXY,
-     .type = same<kReal>,
+     .type = same<"mod", kReal>,
      .eval = modulo,
      .vjp =
          [](const NodeRef& y, In dy) {
@@ -662,7 +647,7 @@ const Prim kPrims[] = {
             "wraps.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kReal>,
+     .type = same<"floor_divide", kReal>,
      .eval = floor_divide,
      .vjp = no_derivative,
      .cost = 10,
@@ -671,7 +656,7 @@ const Prim kPrims[] = {
      .doc = "Whether x == y, for each pair of elements. NaN equals nothing.",
      .arity = 2,
      .operands = kXY,
-     .type = comparison<kAny>,
+     .type = comparison<"equal", kAny>,
      .eval = equality<[](auto a, auto b) { return a == b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "comparison"}},
@@ -679,7 +664,7 @@ const Prim kPrims[] = {
      .doc = "Whether x != y, for each pair of elements. NaN differs from everything.",
      .arity = 2,
      .operands = kXY,
-     .type = comparison<kAny>,
+     .type = comparison<"not_equal", kAny>,
      .eval = equality<[](auto a, auto b) { return a != b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "comparison"}},
@@ -687,7 +672,7 @@ const Prim kPrims[] = {
      .doc = "Whether x < y, for each pair of elements. False if either is NaN.",
      .arity = 2,
      .operands = kXY,
-     .type = comparison<kReal>,
+     .type = comparison<"less", kReal>,
      .eval = compare<[](auto a, auto b) { return a < b; }>,
      .vjp = no_derivative,
      .properties = {"comparison"}},
@@ -695,7 +680,7 @@ const Prim kPrims[] = {
      .doc = "Whether x <= y, for each pair of elements. False if either is NaN.",
      .arity = 2,
      .operands = kXY,
-     .type = comparison<kReal>,
+     .type = comparison<"less_equal", kReal>,
      .eval = compare<[](auto a, auto b) { return a <= b; }>,
      .vjp = no_derivative,
      .properties = {"comparison"}},
@@ -703,7 +688,7 @@ const Prim kPrims[] = {
      .doc = "Whether x > y, for each pair of elements. False if either is NaN.",
      .arity = 2,
      .operands = kXY,
-     .type = comparison<kReal>,
+     .type = comparison<"greater", kReal>,
      .eval = compare<[](auto a, auto b) { return (a > b); }>,
      .vjp = no_derivative,
      .properties = {"comparison"}},
@@ -711,7 +696,7 @@ const Prim kPrims[] = {
      .doc = "Whether x >= y, for each pair of elements. False if either is NaN.",
      .arity = 2,
      .operands = kXY,
-     .type = comparison<kReal>,
+     .type = comparison<"greater_equal", kReal>,
      .eval = compare<[](auto a, auto b) { return (a >= b); }>,
      .vjp = no_derivative,
      .properties = {"comparison"}},
@@ -732,7 +717,7 @@ const Prim kPrims[] = {
      .doc = "Whether both of each pair of elements hold.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kBool>,
+     .type = same<"logical_and", kBool>,
      .eval = bits<[](uint64_t a, uint64_t b) { return a & b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "associative", "idempotent", "combine", "identity:ones"}},
@@ -740,7 +725,7 @@ const Prim kPrims[] = {
      .doc = "Whether at least one of each pair of elements holds.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kBool>,
+     .type = same<"logical_or", kBool>,
      .eval = bits<[](uint64_t a, uint64_t b) { return a | b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "associative", "idempotent", "combine", "identity:zero"}},
@@ -748,14 +733,14 @@ const Prim kPrims[] = {
      .doc = "Whether exactly one of each pair of elements holds.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kBool>,
+     .type = same<"logical_xor", kBool>,
      .eval = bits<[](uint64_t a, uint64_t b) { return a ^ b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "associative", "identity:zero"}},
     {.name = "logical_not",
      .doc = "Whether each element does not hold.",
      .operands = kX,
-     .type = same<kBool>,
+     .type = same<"logical_not", kBool>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(!v[0].b()); },
      .vjp = no_derivative,
      .properties = {"involution"}},
@@ -763,7 +748,7 @@ const Prim kPrims[] = {
      .doc = "Bits set in both of each pair of elements.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kBool | kInt>,
+     .type = same<"bitwise_and", kBool | kInt>,
      .eval = bits<[](uint64_t a, uint64_t b) { return a & b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "associative", "idempotent", "combine", "identity:ones"}},
@@ -771,7 +756,7 @@ const Prim kPrims[] = {
      .doc = "Bits set in at least one of each pair of elements.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kBool | kInt>,
+     .type = same<"bitwise_or", kBool | kInt>,
      .eval = bits<[](uint64_t a, uint64_t b) { return a | b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "associative", "idempotent", "combine", "identity:zero"}},
@@ -779,14 +764,14 @@ const Prim kPrims[] = {
      .doc = "Bits set in exactly one of each pair of elements.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kBool | kInt>,
+     .type = same<"bitwise_xor", kBool | kInt>,
      .eval = bits<[](uint64_t a, uint64_t b) { return a ^ b; }>,
      .vjp = no_derivative,
      .properties = {"commutative", "associative", "identity:zero"}},
     {.name = "bitwise_not",
      .doc = "Every bit of each element flipped.",
      .operands = kX,
-     .type = same<kBool | kInt>,
+     .type = same<"bitwise_not", kBool | kInt>,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
              if (v[0].is_bool()) return Scalar(!v[0].b());
@@ -798,14 +783,14 @@ const Prim kPrims[] = {
      .doc = "x shifted left by y bits, for each pair of elements; y is taken modulo the width.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kInt>,
+     .type = same<"shift_left", kInt>,
      .eval = shift_left,
      .vjp = no_derivative},
     {.name = "shift_right",
      .doc = "x shifted right by y bits, for each pair of elements; y is taken modulo the width. Signed integers keep their sign.",
      .arity = 2,
      .operands = kXY,
-     .type = same<kInt>,
+     .type = same<"shift_right", kInt>,
      .eval = shift_right,
      .vjp = no_derivative},
     {.name = "multiply_high",
@@ -814,8 +799,8 @@ const Prim kPrims[] = {
      .operands = kXY,
      .type =
          [](const Attrs&, In in) {
-             const Type t = same_type(kUnsigned, in);
-             if (t.dtype != Dtype::u32) user_error("takes u32, but x is {}. Convert it first.", t.str());
+             const Type t = same_type("multiply_high", kUnsigned, in);
+             if (t.dtype != Dtype::u32) user_error("multiply_high takes u32, but x is {}. Convert it first.", t.str());
              return Types{t};
          },
      .eval = multiply_high,
@@ -846,14 +831,14 @@ const Prim kPrims[] = {
     {.name = "isnan",
      .doc = "Whether each element is NaN.",
      .operands = kX,
-     .type = comparison<kFloat>,
+     .type = comparison<"isnan", kFloat>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(std::isnan(v[0].f())); },
      .vjp = no_derivative,
      .expand = isnan_expand},
     {.name = "isfinite",
      .doc = "Whether each element is neither infinite nor NaN.",
      .operands = kX,
-     .type = comparison<kFloat>,
+     .type = comparison<"isfinite", kFloat>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(std::isfinite(v[0].f())); },
      .vjp = no_derivative,
      .cost = 2,
@@ -861,21 +846,21 @@ const Prim kPrims[] = {
     {.name = "real",
      .doc = "The real part of each element.",
      .operands = kX,
-     .type = real_part<kComplex>,
+     .type = real_part<"real", kComplex>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(v[0].c().real()); },
      .vjp = [](const NodeRef&, In dy) { return Nodes{map("make_complex", {dy[0], build::zeros_like(dy[0])})}; },
      .degree = keep_degree},
     {.name = "imag",
      .doc = "The imaginary part of each element.",
      .operands = kX,
-     .type = real_part<kComplex>,
+     .type = real_part<"imag", kComplex>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(v[0].c().imag()); },
      .vjp = [](const NodeRef&, In dy) { return Nodes{map("make_complex", {build::zeros_like(dy[0]), dy[0]})}; },
      .degree = keep_degree},
     {.name = "conj",
      .doc = "The complex conjugate of each element.",
      .operands = kX,
-     .type = same<kComplex>,
+     .type = same<"conj", kComplex>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(std::conj(v[0].c())); },
      .vjp = [](const NodeRef&, In dy) { return Nodes{map("conj", {dy[0]})}; },
      .degree = keep_degree,

@@ -17,10 +17,21 @@ inline constexpr unsigned kNumber = kReal | kComplex;
 inline constexpr unsigned kAny = kNumber | kBool;
 
 bool accepts(unsigned accepted, Dtype);
-void check_dtype(unsigned accepted, std::string_view operand, const Type&);  // UserError naming the operand and what is taken
-void check_same_shape(In, std::span<const std::string_view> operands);
+// UserErrors that name the primitive, the operand and what is taken.
+void check_dtype(std::string_view prim, unsigned accepted, std::string_view operand, const Type&);
+void check_same_shape(std::string_view prim, In, std::span<const std::string_view> operands);
 
 // The shape and dtype shared by all inputs.
-Type same_type(unsigned accepted, In);
+Type same_type(std::string_view prim, unsigned accepted, In);
+
+// The name of a record as a template argument: type rules are plain functions, and their errors name the record.
+struct Name {
+    char text[24] = {};
+    template <size_t n>
+    consteval Name(const char (&name)[n]) {
+        for (size_t k = 0; k < n; ++k) text[k] = name[k];
+    }
+    constexpr std::string_view view() const { return text; }
+};
 
 }  // namespace tenfold::prims

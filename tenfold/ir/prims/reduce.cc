@@ -64,11 +64,12 @@ using Types = std::vector<Type>;
 
 // ---- axes
 
-void check_axes(const Ints& axes, const Type& x) {
+void check_axes(std::string_view prim, const Ints& axes, const Type& x) {
     for (size_t k = 0; k < axes.size(); ++k) {
         if (axes[k] < 0 || axes[k] >= x.rank())
-            user_error("axis {} is out of range: x is {}, whose axes are 0 to {}.", axes[k], x.str(), x.rank() - 1);
-        if (k > 0 && axes[k] <= axes[k - 1]) user_error("the axes must ascend, each once, but axis {} follows {}.", axes[k], axes[k - 1]);
+            user_error("{}: axis {} is out of range: x is {}, whose axes are 0 to {}.", prim, axes[k], x.str(), x.rank() - 1);
+        if (k > 0 && axes[k] <= axes[k - 1])
+            user_error("{}: the axes must ascend, each once, but axis {} follows {}.", prim, axes[k], axes[k - 1]);
     }
 }
 
@@ -91,21 +92,22 @@ Shape kept_shape(const Attrs& attrs, const Type& x) {
 // The result of the reduction (or its cotangent), repeated along the reduced axes.
 NodeRef spread(const NodeRef& value, const Node& n) { return build::broadcast(value, n.inputs[0]->shape(), kept_axes(n)); }
 
-template <unsigned accepted>
+template <Name name, unsigned accepted>
 Types reduce_type(const Attrs& attrs, In in) {
     const Type& x = in[0]->type();
-    check_dtype(accepted, "x", x);
-    check_axes(attrs.ints("axes"), x);
+    check_dtype(name.view(), accepted, "x", x);
+    check_axes(name.view(), attrs.ints("axes"), x);
     return {{x.dtype, kept_shape(attrs, x)}};
 }
 
+template <Name name>
 Types arg_type(const Attrs& attrs, In in) {
     const Type& x = in[0]->type();
-    check_dtype(kReal, "x", x);
+    check_dtype(name.view(), kReal, "x", x);
     const Ints& axes = attrs.ints("axes");
-    check_axes(axes, x);
-    if (axes.size() != 1) user_error("takes one axis, but axes has {}. Reshape x to join axes first.", axes.size());
-    if (x.shape[axes[0]] == Dim(0)) user_error("axis {} of x ({}) is empty: there is no element to find.", axes[0], x.str());
+    check_axes(name.view(), axes, x);
+    if (axes.size() != 1) user_error("{} takes one axis, but axes has {}. Reshape x to join axes first.", name.view(), axes.size());
+    if (x.shape[axes[0]] == Dim(0)) user_error("{}: axis {} of x ({}) is empty: there is no element to find.", name.view(), axes[0], x.str());
     return {{Dtype::i64, kept_shape(attrs, x)}};
 }
 
@@ -137,11 +139,11 @@ void reduce_reference(const Node& n, std::span<const Array* const> inputs, std::
     const Prim& combine = combine_of(*n.prim);
     // Floats accumulate in f64: the running value is rounded to the dtype once, at the end.
     const Dtype wide = is_float(x.dtype) ? Dtype::f64 : is_complex(x.dtype) ? Dtype::complex128 : x.dtype;
-    const Dtype dtypes[] = {wide, wide, wide};
+    const std::array dtypes{wide, wide, wide};
     std::vector<Scalar> sum(y.size(), identity(combine, wide));
     for_each_element(n, x, [&](int64_t from, int64_t to, int64_t) {
         const std::array pair{sum[to], x.at(from)};
-        sum[to] = combine.eval({}, pair, dtypes).round_to(wide);
+        sum[to] = combine.eval(Attrs(), pair, dtypes).round_to(wide);
     });
     for (int64_t k = 0; k < y.size(); ++k) y.set(k, sum[k].round_to(y.dtype));
 }
@@ -253,7 +255,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxes,
-     .type = reduce_type<kNumber>,
+     .type = reduce_type<"reduce_sum", kNumber>,
      .reference = reduce_reference,
      .vjp = sum_vjp,
      .batch = reduce_batch,
@@ -265,7 +267,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxes,
-     .type = reduce_type<kNumber>,
+     .type = reduce_type<"reduce_prod", kNumber>,
      .reference = reduce_reference,
      .vjp = prod_vjp,
      .batch = reduce_batch,
@@ -276,7 +278,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxes,
-     .type = reduce_type<kReal>,
+     .type = reduce_type<"reduce_max", kReal>,
      .reference = reduce_reference,
      .vjp = extreme_vjp,
      .batch = reduce_batch,
@@ -288,7 +290,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxes,
-     .type = reduce_type<kReal>,
+     .type = reduce_type<"reduce_min", kReal>,
      .reference = reduce_reference,
      .vjp = extreme_vjp,
      .batch = reduce_batch,
@@ -300,7 +302,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxes,
-     .type = reduce_type<kBool>,
+     .type = reduce_type<"reduce_any", kBool>,
      .reference = reduce_reference,
      .vjp = no_derivative,
      .batch = reduce_batch,
@@ -311,7 +313,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxes,
-     .type = reduce_type<kBool>,
+     .type = reduce_type<"reduce_all", kBool>,
      .reference = reduce_reference,
      .vjp = no_derivative,
      .batch = reduce_batch,
@@ -322,7 +324,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxis,
-     .type = arg_type,
+     .type = arg_type<"argmax">,
      .reference = arg_reference<true>,
      .vjp = no_derivative,
      .batch = reduce_batch,
@@ -334,7 +336,7 @@ const Prim kPrims[] = {
      .kind = Kind::reduce,
      .operands = {"x"},
      .attributes = kAxis,
-     .type = arg_type,
+     .type = arg_type<"argmin">,
      .reference = arg_reference<false>,
      .vjp = no_derivative,
      .batch = reduce_batch,
