@@ -91,9 +91,9 @@ struct Lexer::State {
       scan_number(token);
     } else if (c == '"') {
       scan_string(token);
-    } else if (c == '-' && look(1) == '>') {
+    } else if ((c == '-' && look(1) == '>') || (c == '.' && look(1) == '.')) {
       token.kind = TokenKind::punctuation;
-      token.text = "->";
+      token.text = c == '-' ? "->" : "..";
       at += 2;
     } else if (std::string_view("()[]{}<>,:;=+-*/@|!").find(c) != std::string_view::npos) {
       token.kind = TokenKind::punctuation;
@@ -121,6 +121,7 @@ struct Lexer::State {
     bool is_floating = false;
     token.text = take_while([&](char c) {
       if (!is_word(c) && !((c == '+' || c == '-') && is_exponent(last))) return false;
+      if (c == '.' && look(1) == '.') return false;  // 1..4096 is a range
       is_floating |= c == '.' || is_exponent(c);
       last = c;
       return true;
