@@ -67,7 +67,7 @@
 // after it too, and what a while loop's condition defines is known in its body.
 //
 // Guards: where a guard's form is not below its limit, the point does not exist: loads give 0, stores and scratch writes do not
-// happen, accumulate, reduce and contract pass over it (the identity, which for add is -0.0). Votes (`if any`, `test`) ask existing
+// happen, accumulate, reduce and contract pass over it (nothing left: the identity). Votes (`if any`, `test`) ask existing
 // points only. Other statements compute an unused element (the interpreter makes it a NaN to find uses). A guard holds for the
 // statements where all its atoms are axes (or `over`), loops around it or the grid; a statement outside the guard's loop is not
 // guarded.
