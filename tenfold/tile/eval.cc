@@ -541,7 +541,7 @@ class Interpreter {
     if (!a || !b) return a ? a : b;
     const Scalar values[] = {*a, *b};
     const Dtype dtypes[] = {dtype, dtype, dtype};
-    return prim.eval({}, values, dtypes).round_to(dtype);
+    return prim.eval(Attrs(), std::span(values), std::span(dtypes)).round_to(dtype);
   }
 
   // Halves one axis after the other: element i takes in element i + half.
