@@ -365,8 +365,7 @@ const Prim kPrims[] = {
      .reference = gather_reference,
      .vjp = gather_vjp,
      .batch = gather_batch,
-     .relation = gather_relation,
-     .properties = {"index"}},
+     .relation = gather_relation},
     {.name = "scatter_add",
      .doc = "x with each slice of updates added at its index (clamped into range) along an axis; equal indices add up. The shape of "
             "updates is that of gather's result.",
@@ -379,8 +378,7 @@ const Prim kPrims[] = {
      .vjp = scatter_add_vjp,
      .batch = scatter_add_batch,
      .relation = scatter_add_relation,
-     .expand = scatter_add_expand,
-     .properties = {"index"}},
+     .expand = scatter_add_expand},
     {.name = "dynamic_slice",
      .doc = "A box of x of the given sizes, from starts (one scalar per dimension), which are clamped so that the box lies in x.",
      .kind = Kind::index,
@@ -391,8 +389,7 @@ const Prim kPrims[] = {
      .reference = dynamic_slice_reference,
      .vjp = dynamic_slice_vjp,
      .relation = dynamic_slice_relation,
-     .expand = dynamic_slice_expand,
-     .properties = {"index"}},
+     .expand = dynamic_slice_expand},
     {.name = "update_slice",
      .doc = "x with a box of it replaced by update, from starts (one scalar per dimension), which are clamped so that the box lies "
             "in x.",
@@ -403,8 +400,7 @@ const Prim kPrims[] = {
      .reference = update_slice_reference,
      .vjp = update_slice_vjp,
      .relation = update_slice_relation,
-     .expand = update_slice_expand,
-     .properties = {"index"}},
+     .expand = update_slice_expand},
 };
 
 const Family kFamily{kPrims};
