@@ -712,7 +712,8 @@ const Prim kPrims[] = {
              const NodeRef zero = build::zeros_like(dy[0]);
              return Nodes{NodeRef(), select(y->inputs[0], dy[0], zero), select(y->inputs[0], zero, dy[0])};
          },
-     .degree = select_degree},
+     .degree = select_degree,
+     .properties = {"select"}},
     {.name = "logical_and",
      .doc = "Whether both of each pair of elements hold.",
      .arity = 2,
