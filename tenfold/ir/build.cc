@@ -55,6 +55,11 @@ NodeRef iota(const Shape& shape, int64_t axis, Dtype dtype) {
     return make("iota", {}, {{"shape", shape}, {"axis", axis}, {"dtype", dtype}});
 }
 
+NodeRef extent(const Dim& dim) {
+    if (dim.is_const()) return constant(dim.value(), Dtype::i64);
+    return reshape(slice_axis(iota({dim + 1}, 0), 0, dim, dim + 1), {});  // an index, so it costs nothing
+}
+
 NodeRef item(const NodeRef& x, int64_t k) {
     if (x->types.size() == 1 && k == 0) return x;
     return make("item", {x}, {{"index", k}});
@@ -124,6 +129,40 @@ NodeRef select(const NodeRef& mask, const NodeRef& then, const NodeRef& otherwis
 }
 
 NodeRef map(std::string_view op, Nodes inputs) { return make(op, spread(std::move(inputs))); }
+
+Nodes items(const NodeRef& x) {
+    Nodes outputs;
+    for (size_t k = 0; k < x->types.size(); ++k) outputs.push_back(item(x, static_cast<int64_t>(k)));
+    return outputs;
+}
+
+namespace {
+
+Nodes joined(Nodes a, const Nodes& b, const Nodes& c = {}) {
+    a.insert(a.end(), b.begin(), b.end());
+    a.insert(a.end(), c.begin(), c.end());
+    return a;
+}
+
+}  // namespace
+
+Nodes scan(const GraphRef& body, const Nodes& init, const Nodes& xs, const Nodes& consts, const Dim& length, bool reverse, int64_t checkpoint) {
+    return items(make("scan", joined(init, xs, consts),
+                      {{"body", body},
+                       {"carries", std::ssize(init)},
+                       {"xs", std::ssize(xs)},
+                       {"length", Shape{length}},
+                       {"reverse", int64_t{reverse}},
+                       {"checkpoint", checkpoint}}));
+}
+
+Nodes while_loop(const GraphRef& cond, const GraphRef& body, const Nodes& init, const Nodes& consts) {
+    return items(make("while", joined(init, consts), {{"cond", cond}, {"body", body}, {"carries", std::ssize(init)}}));
+}
+
+Nodes cond(const NodeRef& pred, const GraphRef& then, const GraphRef& otherwise, const Nodes& operands) {
+    return items(make("cond", joined({pred}, operands), {{"then", then}, {"otherwise", otherwise}}));
+}
 
 NodeRef operator+(const NodeRef& a, const NodeRef& b) { return map("add", {a, b}); }
 NodeRef operator-(const NodeRef& a, const NodeRef& b) { return map("sub", {a, b}); }

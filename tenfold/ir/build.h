@@ -12,6 +12,7 @@ NodeRef constant(const Scalar&, Dtype);                              // rank 0
 NodeRef full(const Scalar&, const Type&);                            // broadcast constant
 NodeRef zeros_like(const NodeRef&);
 NodeRef iota(const Shape&, int64_t axis, Dtype = Dtype::i64);
+NodeRef extent(const Dim&);                                          // a dimension as an i64[] value
 NodeRef item(const NodeRef&, int64_t k);
 NodeRef convert(const NodeRef&, Dtype);                              // no node if it already has the dtype
 NodeRef broadcast(const NodeRef&, const Shape&, const Ints& axes);   // input dim i becomes output dim axes[i]; extent equal or 1
@@ -27,6 +28,13 @@ NodeRef reduce(std::string_view op, const NodeRef&, const Ints& axes);  // axes 
 NodeRef contract(const NodeRef&, const NodeRef&, std::string_view spec); // "mk,kn->mn"
 NodeRef select(const NodeRef& mask, const NodeRef& then, const NodeRef& otherwise);
 NodeRef map(std::string_view op, Nodes inputs);                          // any map record without attributes; rank-0 operands are broadcast
+
+// Loops and branches over closed graphs; each gives its outputs (ir/prims/control.cc says what bodies take and return).
+Nodes scan(const GraphRef& body, const Nodes& init, const Nodes& xs, const Nodes& consts, const Dim& length, bool reverse = false,
+           int64_t checkpoint = 0);
+Nodes while_loop(const GraphRef& cond, const GraphRef& body, const Nodes& init, const Nodes& consts);
+Nodes cond(const NodeRef& pred, const GraphRef& then, const GraphRef& otherwise, const Nodes& operands);
+Nodes items(const NodeRef&);  // all outputs of a node
 
 NodeRef operator+(const NodeRef&, const NodeRef&);
 NodeRef operator-(const NodeRef&, const NodeRef&);

@@ -242,9 +242,10 @@ size_t hash(const Graph& graph) {
 
 bool same(const Graph& a, const Graph& b) { return a.parameters == b.parameters && a.results == b.results; }
 
-Nodes topological(std::span<const NodeRef> roots) {
+Nodes topological(std::span<const NodeRef> roots, std::span<const NodeRef> leaves) {
     Nodes order;
-    std::unordered_set<const Node*> seen;
+    std::unordered_set<const Node*> seen, closed;
+    for (const NodeRef& leaf : leaves) closed.insert(leaf.get());
     struct Visit {
         const NodeRef* node;
         size_t next_input;
@@ -258,7 +259,7 @@ Nodes topological(std::span<const NodeRef> roots) {
         while (!stack.empty()) {
             Visit& visit = stack.back();
             const Nodes& inputs = (*visit.node)->inputs;
-            if (visit.next_input < inputs.size()) {
+            if (visit.next_input < inputs.size() && (closed.empty() || !closed.contains(visit.node->get()))) {
                 enter(inputs[visit.next_input++]);
             } else {
                 order.push_back(*visit.node);

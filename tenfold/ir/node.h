@@ -124,8 +124,9 @@ bool same(const Graph&, const Graph&);     // names do not count
 
 int64_t live_nodes();  // for tests: nodes now in the intern table
 
-// Every node the roots need, inputs first. Iterative, linear. Does not enter sub-graphs.
-Nodes topological(std::span<const NodeRef> roots);
+// Every node the roots need, inputs first. Iterative, linear. Does not enter sub-graphs, nor go past the given leaves
+// (which are listed if they are reached).
+Nodes topological(std::span<const NodeRef> roots, std::span<const NodeRef> leaves = {});
 
 }  // namespace tenfold
 
