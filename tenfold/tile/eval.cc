@@ -415,7 +415,9 @@ class Interpreter {
     if (holds) run(vote.body);
     for (const Item& item : vote.body) {
       const auto* stmt = std::get_if<Stmt>(&item);
-      if (!stmt || !is_plain(stmt->op)) continue;
+      if (!stmt || stmt->op == Op::store || stmt->op == Op::write) continue;
+      const bool is_variable = stmt->op == Op::fill || stmt->op == Op::copy;
+      if (is_variable ? tiles_[stmt->result].defined : !is_plain(stmt->op)) continue;
       const Value& value = kernel_.values[stmt->result];
       Tile& tile = tiles_[stmt->result];
       const bool per_element = holds && std::ranges::all_of(free_atoms(vote.mask), [&](AtomId atom) {

@@ -145,6 +145,8 @@ enum class Op : uint8_t {
     write,       // scratch value `result` at `forms` = operand[0]
 };
 
+std::string_view name(Op);
+
 struct Stmt {
     Op op = Op::map;
     ValueId result = -1;

@@ -15,8 +15,6 @@ constexpr int kVersion = 1;
 constexpr std::string_view kNames[] = {"load", "store",      "fill",   "copy",     "constant", "index",
                                        "map",  "accumulate", "reduce", "contract", "read",     "write"};
 
-std::string_view name(Op op) { return kNames[static_cast<size_t>(op)]; }
-
 std::optional<Op> find_op(std::string_view text) {
   for (size_t i = 0; i < std::size(kNames); ++i)
     if (kNames[i] == text) return static_cast<Op>(i);
@@ -788,6 +786,8 @@ struct Parser {
 };
 
 }  // namespace
+
+std::string_view name(Op op) { return kNames[static_cast<size_t>(op)]; }
 
 std::string print(const Kernel& kernel) {
   Printer printer{.kernel = kernel, .out = {}};
