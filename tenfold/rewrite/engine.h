@@ -1,0 +1,21 @@
+// The engine under every rewrite: bottom-up over a graph and the bodies of its loops, each node once, in time linear in size.
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+
+#include "tenfold/ir/prim.h"
+
+namespace tenfold::rewrite {
+
+// What a node becomes, given its inputs as already rewritten; `node` is the node over those inputs. Outputs one by one.
+using Visit = std::function<Nodes(const NodeRef& node)>;
+
+Graph rewrite(const Graph&, const Visit&);
+
+// The node over other inputs and with other attributes; itself if nothing changed.
+NodeRef remake(const NodeRef&, Nodes inputs, Attrs attrs);
+
+Nodes outputs(const NodeRef&);  // the node itself, or its items
+
+}  // namespace tenfold::rewrite
