@@ -21,6 +21,7 @@ constexpr Knob kKnobs[] = {
      "Folder of the kernel cache; an empty value keeps nothing on disk."},
     {"TENFOLD_DISABLE", "", "Passes to switch off, separated by commas."},
     {"TENFOLD_DUMP", "", "Stages to print to stderr, separated by commas: graph, plan, tile, llvm, asm."},
+    {"TENFOLD_INTERPRET", "0", "Run programs on the reference interpreter instead of compiling them; explain counts it."},
     {"TENFOLD_ISA", "native", "Instruction set of CPU kernels: native, avx512, avx2, portable."},
     {"TENFOLD_MACHINE", "auto", "Machine class whose record the planner uses; auto asks the machine."},
     {"TENFOLD_PENDING_BYTES", "1073741824",
