@@ -30,7 +30,7 @@ public:
                 frame[n.get()] = add(std::move(op));
                 continue;
             }
-            if (p.name == "item") {
+            if (p.has("projection")) {
                 frame[n.get()] = outputs.at(n->inputs[0].get())[n->attrs.integer("index")];
                 continue;
             }
@@ -41,7 +41,7 @@ public:
             }
             std::vector<int> inputs;
             for (const NodeRef& i : n->inputs) inputs.push_back(frame.at(i.get()));
-            if (p.has("scan")) {
+            if (is_scan(*n)) {
                 outputs[n.get()] = scan(*n, inputs, scope, mine);
             } else if (p.kind == Kind::control) {
                 if (scope >= 0) throw Barrier{"a while loop inside a scan"};

@@ -54,6 +54,9 @@ struct Flat {
 
 Flat flatten(const Graph&);
 
+// A loop of known length, whose body is laid out; other control primitives are opaque.
+inline bool is_scan(const Node& n) { return n.prim->kind == Kind::control && n.attrs.find("length"); }
+
 bool inside(const Flat&, int scope, int ancestor);  // scope == ancestor or within it
 
 }  // namespace tenfold::plan

@@ -357,9 +357,9 @@ private:
     // What depends on a state, a step or a row stands in that loop; the rest falls out of it.
     void times() {
         std::vector<Inst>& insts = result_.insts;
-        auto join = [](std::vector<AtomId>& into, const std::vector<AtomId>& from, AtomId but = -1) {
+        auto join = [](std::vector<AtomId>& into, const std::vector<AtomId>& from, const Forms& but = {}) {
             for (AtomId a : from)
-                if (a != but && std::find(into.begin(), into.end(), a) == into.end()) into.push_back(a);
+                if (std::find(but.begin(), but.end(), Form::of(a)) == but.end() && std::find(into.begin(), into.end(), a) == into.end()) into.push_back(a);
         };
         std::vector<std::pair<AtomId, int>> atoms;   // time atom, scope
         for (size_t s = 0; s < result_.scope_time.size(); ++s)
@@ -383,12 +383,12 @@ private:
             for (size_t k = 0; k < inputs; ++k) {
                 if (i.inputs[k].inst < 0) continue;
                 const Inst& from = insts[i.inputs[k].inst];
-                AtomId left = -1;   // reading a loop's state from outside it: after the loop
+                Forms left = from.reduced;   // complete after the loop; so is a loop's state read from outside it
                 if (from.kind == Inst::Kind::carry) {
                     int s = flat_.ops[from.op].scope;
                     bool within = i.kind != Inst::Kind::store && inside(flat_, scope, s);
                     if (i.kind == Inst::Kind::carry && i.op != from.op && !inside(flat_, flat_.scopes[scope].parent, s)) within = false;
-                    if (!within) left = result_.scope_time[s];
+                    if (!within) left.push_back(Form::of(result_.scope_time[s]));
                 }
                 join(i.time, from.time, left);
             }

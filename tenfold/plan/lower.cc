@@ -49,9 +49,9 @@ public:
         generate(nests_, scope, body);
         kernel_.body = std::move(body);
         Lowered out;
+        out.loops = loop_string();
         out.kernel = std::move(kernel_);
         out.buffers = std::move(buffers_);
-        out.loops = loop_string();
         return out;
     }
 
@@ -260,6 +260,7 @@ private:
             while (!work.empty()) {   // what this loop needs again
                 int i = work.back();
                 work.pop_back();
+                if (inst(i).kind == Inst::Kind::carry && all_.scope_time[op(i).scope] == a) continue;   // its init stands before the loop
                 for (int p : real_inputs(i)) {
                     if (!here[p] || body[p] || !repeat(p)) continue;
                     bool earlier = in_loop[p] && !ends(p, a, i) && stage[p] < s;

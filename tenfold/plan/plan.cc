@@ -303,8 +303,8 @@ private:
         const Graph& body = *n.attrs.graph("body");
         Options inner = options_;
         inner.donate.clear();
-        Plan p = make_plan(n.prim->has("scan") ? body : masked_body(n), machine_, inner);
-        double length = n.prim->has("scan") ? static_cast<double>(n.attrs.shape("length")[0].hint()) : 16;
+        Plan p = make_plan(is_scan(n) ? body : masked_body(n), machine_, inner);
+        double length = is_scan(n) ? static_cast<double>(n.attrs.shape("length")[0].hint()) : 16;
         double seconds = p.seconds * length;
         repeats_.emplace(u, std::pair{std::move(p), seconds});
     }
@@ -367,7 +367,7 @@ private:
 
     void assemble_repeat(int u, Plan& plan, std::map<int, int>& buffer) {
         const Node& n = *flat_.units[u].node;
-        bool scan = n.prim->has("scan");
+        bool scan = is_scan(n);
         int64_t carries = n.attrs.integer("carries"), xs = scan ? n.attrs.integer("xs") : 0;
         // The ops of the loop's inputs and outputs.
         std::vector<int> inputs, outs;
@@ -439,7 +439,7 @@ private:
         }
         std::vector<int> list;
         for (const NodeRef& i : n.inputs) {
-            if (i->prim->name == "item") {
+            if (i->prim->has("projection")) {
                 int found = -1;
                 for (size_t o = 0; o < flat_.ops.size(); ++o) {
                     const Op& op = flat_.ops[o];
@@ -498,7 +498,7 @@ private:
             cost(c);
             if (units.size() == 1 && repeats_.contains(units[0])) {
                 int u = units[0];
-                if (prim_of(u).has("scan")) find_scan_inputs(u);
+                if (is_scan(*flat_.units[u].node)) find_scan_inputs(u);
                 else input_ops_[u] = flat_.ops[flat_.units[u].ops[0]].inputs;
                 for (int i : input_ops_[u]) materialise(i);
                 assemble_repeat(u, plan, buffer);
