@@ -76,10 +76,10 @@ std::string binding(const Prim& prim) {
     std::string names;
     for (int k = 0; k < prim.arity; ++k) names += fmt::format(", \"{}\"", operand_name(prim, k));
     const std::string tail = fmt::format("{}, {}", c_string(python_signature(prim)), c_string(prim.doc));
-    if (prim.kind == Kind::reduce) return fmt::format("TENFOLD_BIND_REDUCE({}, {}, {})\n", c_string(plain_name(prim)), c_string(prim.name), tail);
+    if (prim.kind == Kind::reduce) return fmt::format("TENFOLD_BIND_REDUCE({}, {}, {});\n", c_string(plain_name(prim)), c_string(prim.name), tail);
     std::string kind = "MAP";
     if (!prim.attributes.empty()) kind = prim.attributes[0].type == AttrSpec::Type::dtype ? "DTYPE_MAP" : "INTEGER_MAP";
-    return fmt::format("TENFOLD_BIND_{}{}({}, {}, {}{})\n", kind, prim.arity, c_string(plain_name(prim)), c_string(prim.name), tail, names);
+    return fmt::format("TENFOLD_BIND_{}{}({}, {}, {}{});\n", kind, prim.arity, c_string(plain_name(prim)), c_string(prim.name), tail, names);
 }
 
 std::string attr_type(AttrSpec::Type t) {

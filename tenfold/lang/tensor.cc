@@ -384,16 +384,17 @@ NodeRef node_for_use(const ValueRef& value, const Location& user) {
     return value->leaf;
 }
 
-void fail_traced(const Value& value, std::string_view asked) {
+void fail_traced(const Value& value, std::string_view asked, const Location& user, std::string_view hint) {
     const TraceState& trace = *value.trace;
+    const std::string called = user.file ? fmt::format("\n  called at {}", user.str()) : "";
     if (!trace.open)
-        user_error("{} of a tensor was asked for that was made while {} was traced (at {}), but that trace is over: the tensor "
-                   "never had a value.\n  Return it from the traced function instead of storing it in a variable outside.",
-                   asked, trace.what, value.where.str());
-    user_error("{} of a traced tensor was asked for, but {} is being traced: the tensor has a type ({}) and no value yet.\n"
-               "  tensor {}   from {}\n"
-               "  Compute with it instead of looking at it, or pass it as a static argument if it is a plain number.",
-               asked, trace.what, value.type->str(), value.type->str(), value.where.str());
+        user_error("{} of a tensor was asked for that was made while {} was traced, but that trace is over: it never had a value.{}\n"
+                   "  tensor: {}   from {}\n  Return it from the traced function instead of keeping it in a variable outside.",
+                   asked, trace.what, called, value.type->str(), value.where.str());
+    user_error("{} of a traced tensor was asked for, but while {} is traced there are types and no values.{}\n"
+               "  tensor: {}   from {}\n  {}",
+               asked, trace.what, called, value.type->str(), value.where.str(),
+               hint.empty() ? "Compute with it instead of looking at it, or pass it as a static argument if it is a plain number." : hint);
 }
 
 Tensor::Tensor(ValueRef value) : value_(std::move(value)) {

@@ -72,6 +72,7 @@ std::vector<TraceRef>& open_traces();
 bool tracing();
 ValueRef find_captured(const TraceState&, const NodeRef& leaf);  // null if it is none
 
-[[noreturn]] void fail_traced(const Value&, std::string_view asked);  // "the value of a traced tensor is not known yet ..."
+// "the value of a traced tensor was asked for ...": what a user can do instead is in the hint.
+[[noreturn]] void fail_traced(const Value&, std::string_view asked, const Location& user = {}, std::string_view hint = {});
 
 }  // namespace tenfold::lang

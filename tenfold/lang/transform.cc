@@ -33,8 +33,6 @@ public:
     TraceRef state;
 };
 
-Location where_of(const Operands& operands, Location fallback) { return operands.empty() ? fallback : operands[0].where(); }
-
 std::string carry_name(const std::vector<std::string>& names, size_t i) {
     return i < names.size() && !names[i].empty() ? names[i] : fmt::format("{}", i);
 }
