@@ -7,10 +7,13 @@
 //     %1 = broadcast(%0) shape=[n,1024] axes=[0]
 //     %2 = sub(%x, %1)
 //     ...
-//     body0 = graph(%c: f32[], ...) { ... return %3, %4 }        # sub-graphs, before their use
-//     %5, %6 = scan(%2, ...) body=body0 carries=1 length=16
-//     return %4, %7
+//     body0 = graph(step: i64[], c: f32[], ...) { ... return %3, %4 }    # sub-graphs, before their use
+//     %5, %6 = scan(%2, ...) body=body0 carries=1 length=[16] xs=0
+//     return %4, %6
 //   }
+//
+// A statement names every output of its primitive. Attributes stand on the line of the primitive; a number is rounded to the
+// dtype beside it. Text after the graph may start with a section line ('----'), which the parser leaves alone.
 #pragma once
 
 #include "tenfold/base/text.h"
