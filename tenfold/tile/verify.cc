@@ -14,10 +14,11 @@ struct Sample {
   std::map<std::string, int64_t> symbols;
 
   int64_t of(const Dim& dim) const { return dim.is_const() ? dim.value() : dim.evaluate(symbols); }
-  std::string str() const {
+  std::string str(const std::map<std::string, Symbol>& mentioned) const {
     std::string text;
     for (const auto& [name, value] : symbols)
-      text += fmt::format("{}{}={}", text.empty() ? " for " : ", ", name, value);
+      if (mentioned.contains(name))
+        text += fmt::format("{}{}={}", text.empty() ? " for " : ", ", name, value);
     return text;
   }
 };
@@ -613,13 +614,23 @@ class Verifier {
     for (const Sample& sample : samples_) {
       const auto up = largest(sample, form, 1, axes, over), down = largest(sample, form, -1, axes, over);
       if (!up || !down) continue;
+      const auto where = [&] {
+        std::map<std::string, Symbol> mentioned;
+        extent.symbols(mentioned);
+        form.offset.symbols(mentioned);
+        for (const Term& term : form.terms) {
+          term.coef.symbols(mentioned);
+          kernel_.atoms[term.atom].extent.symbols(mentioned);
+        }
+        return sample.str(mentioned);
+      };
       const int64_t offset = sample.of(form.offset), elements = sample.of(extent);
       if (offset - *down < 0)
         return complain("the form {} reaches {} of {}{}", print(kernel_, form), offset - *down, what,
-                        sample.str());
+                        where());
       if (offset + *up >= elements)
         return complain("the form {} reaches {} of {}, which has {} elements{}: a guard is missing",
-                        print(kernel_, form), offset + *up, what, elements, sample.str());
+                        print(kernel_, form), offset + *up, what, elements, where());
     }
   }
 
