@@ -1,4 +1,5 @@
-// The engine under every rewrite: bottom-up over a graph and the bodies of its loops, each node once, in time linear in size.
+// The engine under every rewrite: bottom-up over a graph and the bodies of its loops, each node once, in time
+// linear in size.
 #pragma once
 
 #include <functional>
@@ -8,7 +9,8 @@
 
 namespace tenfold::rewrite {
 
-// What a node becomes, given its inputs as already rewritten; `node` is the node over those inputs. Outputs one by one.
+// What a node becomes, given its inputs as already rewritten; `node` is the node over those inputs. Outputs
+// one by one.
 using Visit = std::function<Nodes(const NodeRef& node)>;
 
 Graph rewrite(const Graph&, const Visit&);

@@ -1,5 +1,5 @@
-// From what the user wrote to what is planned: `expand` replaces composed primitives by their graphs over core ones,
-// `simplify` removes work that need not be done, without changing a bit of any result.
+// From what the user wrote to what is planned: `expand` replaces composed primitives by their graphs over
+// core ones, `simplify` removes work that need not be done, without changing a bit of any result.
 #pragma once
 
 #include "tenfold/ir/node.h"
@@ -7,8 +7,8 @@
 namespace tenfold {
 
 struct SimplifyOptions {
-    bool ranges = true;   // use interval analysis
-    bool unroll = true;   // of scans whose steps share work
+  bool ranges = true;  // use interval analysis
+  bool unroll = true;  // of scans whose steps share work
 };
 
 // The same values, bit for bit; never more work. Enters the bodies of loops.
@@ -17,11 +17,12 @@ Graph simplify(const Graph&, const SimplifyOptions& = {});
 // The same function over core primitives only: no node of the result, at any depth, has an `expand`.
 Graph expand(const Graph&);
 
-// The scan with n copies of its body per step; the length must be a multiple of n, or have a constant remainder. Returns the outputs.
+// The scan with n copies of its body per step; the length must be a multiple of n, or have a constant
+// remainder. Returns the outputs.
 Nodes unroll(const NodeRef& scan, int64_t n);
 
-// Cost-weighted scalar operations of the map and reduce nodes: what rules must not increase. Symbols at their hints; a loop body
-// counts for every step.
+// Cost-weighted scalar operations of the map and reduce nodes: what rules must not increase. Symbols at their
+// hints; a loop body counts for every step.
 double work(const Graph&);
 
 }  // namespace tenfold
