@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "tenfold/tile/program.h"
 
@@ -591,7 +592,8 @@ class Counter {
     auto run = static_cast<double>(object.element);  // bytes that lie together
     double runs = 1, pitch = run;                    // how many, and the distance of their starts
     int64_t step = object.element;                   // bytes between neighbours of dimension d
-    bool together = true, aligned = true, near = false;
+    int64_t grain = 64;                              // of the runs' starts
+    bool together = true, near = false;
     for (int d = box.rank - 1; d >= 0; --d) {
       const Extent& e = w_.extents[box.extent + d];
       const Linear& f = w_.forms[box.form + d];
@@ -630,16 +632,16 @@ class Counter {
         runs *= count;
       }
       if (shape[d] > 1 || outer) {
-        aligned &= low * step % 64 == 0;
+        grain = std::gcd(grain, low * step);
         for (int t = f.terms; t < f.end && outer; ++t)
-          if (w_.bound[w_.terms[t].atom]) aligned &= w_.terms[t].coef * step % 64 == 0;
-        if (!together && count > 1 && d + 1 < box.rank && runs > 1) aligned &= step % 64 == 0;
+          if (w_.bound[w_.terms[t].atom]) grain = std::gcd(grain, w_.terms[t].coef * step);
+        if (!together && count > 1 && d + 1 < box.rank && runs > 1) grain = std::gcd(grain, step);
       }
       step *= std::max<int64_t>(1, shape[d]);
     }
-    if (together) return run;  // all of it
-    double lines =
-        aligned ? std::ceil(run / kLine - 1e-9) * kLine : run + kLine - static_cast<double>(object.element);
+    if (together) return run;                   // all of it
+    const auto g = static_cast<double>(grain);  // the mean over all starts at multiples of the grain
+    double lines = std::ceil(run / g - 1e-9) * g - g + kLine;
     if (near && runs > 1) lines = std::min(lines, std::max(run, pitch));
     return std::min(runs * lines, std::ceil(static_cast<double>(step) / kLine) * kLine);
   }
@@ -773,18 +775,24 @@ class Counter {
     w_.saved.resize(base);
   }
 
-  // Two iterations tell what each further one adds.
+  // As many iterations as carries may wait for each other, twice, tell what each further one adds.
   void chain(const Loop& loop) {
     const int64_t trips = w_.extent[loop.atom];
-    if (trips <= 0) return;
-    iterate(loop);
-    if (trips == 1) return;
+    int64_t period = 1;
+    for (const Carry& carry : loop.carries)
+      for (const Carry& other : loop.carries)
+        period += carry.next.value == other.variable && &carry != &other;
+    period = std::min<int64_t>(period, 4);
+    for (int64_t i = 0; i < std::min(trips, period); ++i) iterate(loop);
+    if (trips <= period) return;
     const size_t base = w_.saved.size(), size = w_.depth.size();
     w_.saved.insert(w_.saved.end(), w_.depth.begin(), w_.depth.end());
-    iterate(loop);
+    const int64_t more = std::min(trips - period, period);
+    for (int64_t i = 0; i < more; ++i) iterate(loop);
+    const auto rest = static_cast<double>(trips - period - more) / static_cast<double>(more);
     for (size_t i = 0; i < size; ++i) {
       const double growth = w_.depth[i] - w_.saved[base + i];
-      if (growth > 0) w_.depth[i] += growth * static_cast<double>(trips - 2);
+      if (growth > 0) w_.depth[i] += growth * rest;
       chain_ = std::max(chain_, w_.depth[i]);
     }
     w_.saved.resize(base);
