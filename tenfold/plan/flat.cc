@@ -8,6 +8,14 @@ namespace {
 
 using Frame = std::unordered_map<const Node*, int>;
 
+// A scan whose body holds no loop of unknown length.
+bool lays_out(const Node& n) {
+    if (!is_scan(n)) return false;
+    for (const NodeRef& inner : topological(n.attrs.graph("body")->results))
+        if (inner->prim->kind == Kind::control && !inner->prim->has("projection") && !lays_out(*inner)) return false;
+    return true;
+}
+
 class Flattener {
 public:
     Flat flat;
@@ -37,14 +45,14 @@ public:
             int mine = unit;
             if (unit < 0) {
                 mine = static_cast<int>(flat.units.size());
-                flat.units.push_back({n.get(), {}, {}});
+                flat.units.push_back({n.get(), {}, {}, {}});
             }
             std::vector<int> inputs;
             for (const NodeRef& i : n->inputs) inputs.push_back(frame.at(i.get()));
-            if (is_scan(*n)) {
+            if (unit < 0) flat.units[mine].operands = inputs;
+            if (lays_out(*n)) {
                 outputs[n.get()] = scan(*n, inputs, scope, mine);
             } else if (p.kind == Kind::control) {
-                if (scope >= 0) throw Barrier{"a while loop inside a scan"};
                 std::vector<int> made;
                 for (size_t k = 0; k < n->types.size(); ++k)
                     made.push_back(add({Op::Kind::opaque, n.get(), static_cast<int>(k), inputs, scope, mine, -1, n->types[k], true}));
@@ -52,6 +60,7 @@ public:
             } else {
                 frame[n.get()] = add({Op::Kind::node, n.get(), 0, inputs, scope, mine, -1, n->type(), scope < 0});
             }
+            if (p.kind == Kind::control && n->types.size() == 1) frame[n.get()] = outputs[n.get()][0];
         }
         std::vector<int> results;
         for (const NodeRef& r : graph.results) results.push_back(frame.at(r.get()));

@@ -17,7 +17,7 @@ struct Op {
         row,       // one row of a scanned-over input; inputs: [whole]
         last,      // a scan's final state; inputs: [next, carry]
         stack,     // rows collected from a body; inputs: [row value]
-        opaque,    // a while loop: a step of the program, never part of a kernel
+        opaque,    // a loop of unknown length: a step of the program, never part of a kernel
     };
     Kind kind;
     const Node* node = nullptr;
@@ -42,6 +42,7 @@ struct Unit {
     const Node* node;
     std::vector<int> ops;          // in topological order
     std::vector<int> inputs;       // units it needs, each once
+    std::vector<int> operands;     // ops of the node's inputs
 };
 
 struct Flat {
@@ -54,7 +55,7 @@ struct Flat {
 
 Flat flatten(const Graph&);
 
-// A loop of known length, whose body is laid out; other control primitives are opaque.
+// A loop of known length.
 inline bool is_scan(const Node& n) { return n.prim->kind == Kind::control && n.attrs.find("length"); }
 
 bool inside(const Flat&, int scope, int ancestor);  // scope == ancestor or within it

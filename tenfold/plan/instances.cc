@@ -219,21 +219,23 @@ private:
                     demand(op.inputs[0], d);
                 }
                 break;
-            case Op::Kind::stack: stack(op, demands); break;
+            case Op::Kind::stack: stack(id, demands); break;
             case Op::Kind::opaque: throw Barrier{"a while loop is a loop of launches"};
             default: node(id, demands);
         }
     }
 
     // Rows collected over time: the first dimension asked for has to be the loop's own atom.
-    void stack(const Op& op, std::vector<Demand>& demands) {
+    void stack(int id, std::vector<Demand>& demands) {
+        const Op& op = flat_.ops[id];
         int scope = flat_.ops[op.inputs[0]].scope;
         for (const auto& s : flat_.scopes)
             if (s.node == op.node && s.parent == op.scope) scope = static_cast<int>(&s - flat_.scopes.data());
         for (Demand& d : demands) {
             size_t start = space().mark();
             Form& first = d.dims[0];
-            if (flat_.scopes[scope].length == Dim(1) && first.is_point() && result_.insts[d.user].kind == Inst::Kind::store)
+            if (flat_.scopes[scope].length == Dim(1) && first.is_point() && result_.insts[d.user].kind == Inst::Kind::store &&
+                result_.insts[d.user].op == id)
                 first = result_.insts[d.user].dims[0] = Form::of(time(scope));   // one iteration still is one
             if (d.dims[0].whole || !space().unify(Form::of(time(scope)), d.dims[0]) || space().resolve(Form::of(time(scope))).terms.size() > 1) {
                 space().rollback(start);
@@ -266,6 +268,7 @@ private:
         for (const Demand& d : demands) {
             if (merge(result_.insts[inst], d.dims)) use(d, inst);
             else if (any_whole(d.dims)) throw Barrier{"a loop's state that is gathered from"};
+            else if (!within(d.dims, flat_.ops[id].type.shape)) throw Barrier{"a loop's state that is padded or concatenated"};
             else use(d, inst, d.dims);   // read elsewhere than written
         }
         demand(flat_.ops[id].inputs[0], {result_.insts[inst].dims, inst, 0, flat_.scopes[flat_.ops[id].scope].parent});
@@ -377,8 +380,11 @@ private:
             for (const Forms* forms : {&i.dims, &i.reduced})
                 for (const Form& f : *forms)
                     for (const Term& t : f.terms)
-                        for (auto [a, s] : atoms)
-                            if (a == t.atom) join(i.time, {a});
+                        for (auto [a, s] : atoms) {
+                            if (a != t.atom) continue;
+                            if (i.kind == Inst::Kind::carry) throw Barrier{"a loop's state over the steps of another loop"};
+                            join(i.time, {a});
+                        }
             size_t inputs = i.kind == Inst::Kind::carry ? 1 : i.inputs.size();
             for (size_t k = 0; k < inputs; ++k) {
                 if (i.inputs[k].inst < 0) continue;

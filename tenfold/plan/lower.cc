@@ -70,7 +70,7 @@ private:
     std::vector<std::vector<AtomId>> reduced_loops_;  // of those, the ones it reduces over
     std::vector<double> chain_;                       // cost to compute it again from loads and kept values
     std::vector<Nest> nests_;
-    std::set<int> kept_, memory_accumulators_;
+    std::set<int> kept_, memory_accumulators_, written_;
     std::unordered_map<int, ValueId> scratch_, variables_;
 
     const Inst& inst(int i) const { return all_.insts[i]; }
@@ -201,6 +201,11 @@ private:
         return c.kind == Inst::Kind::carry && all_.scope_time[op(p).scope] == a && !contains(inst(u).time, a);
     }
 
+    // Is i what the state u of the loop over a starts from?
+    bool starts(int i, int u, AtomId a) const {
+        return inst(u).kind == Inst::Kind::carry && all_.scope_time[op(u).scope] == a && inst(u).inputs[0].inst == i;
+    }
+
     IntList real_inputs(int i) const {
         IntList out;
         const Inst& x = inst(i);
@@ -284,7 +289,7 @@ private:
                 for (int u : users_[*i])
                     if (here[u])
                         for (const Group& other : groups)
-                            if (other.has[u] && !other.has[*i]) needed = true;
+                            if (other.has[u] && (!other.has[*i] || starts(*i, u, a))) needed = true;
                 bool local = false;
                 for (int u : users_[*i]) local = local || (here[u] && groups[g].has[u]);
                 if (!needed && !local) groups[g].has[*i] = false;
@@ -841,7 +846,7 @@ private:
 
     void define(int i, const Operand& o, Scope& scope, Body& body) {
         scope[i] = o;
-        if (kept_.contains(i)) write_scratch(body, scratch_of(i, dtype(i)), o, storage_forms(inst(i).dims), axes(inst(i).dims));
+        if (kept_.contains(i) && written_.insert(i).second) write_scratch(body, scratch_of(i, dtype(i)), o, storage_forms(inst(i).dims), axes(inst(i).dims));
     }
 
     void statement(int i, Scope& scope, Body& body) {

@@ -58,6 +58,7 @@ public:
 
     Plan make() {
         group_maps();
+        dissolve();
         if (options_.fuse) merge();
         return assemble();
     }
@@ -103,6 +104,21 @@ private:
             if (fresh) ++next_cluster_;
             cluster_of_[u] = at->second;
             clusters_[at->second].push_back(static_cast<int>(u));
+        }
+    }
+
+    // Maps that cannot be one kernel after all (a reshape between them that does not factor) stand alone again.
+    void dissolve() {
+        std::vector<int> names;
+        for (auto& [c, units] : clusters_)
+            if (units.size() > 1 && !candidate(units).barrier.empty()) names.push_back(c);
+        for (int c : names) {
+            std::vector<int> units = clusters_[c];
+            clusters_.erase(c);
+            for (int u : units) {
+                cluster_of_[u] = next_cluster_;
+                clusters_[next_cluster_++] = {u};
+            }
         }
     }
 
@@ -371,13 +387,7 @@ private:
         int64_t carries = n.attrs.integer("carries"), xs = scan ? n.attrs.integer("xs") : 0;
         // The ops of the loop's inputs and outputs.
         std::vector<int> inputs, outs;
-        if (scan) {
-            inputs.assign(n.inputs.size(), -1);
-            for (const NodeRef& i : n.inputs) (void)i;
-            for (size_t k = 0; k < n.inputs.size(); ++k) inputs[k] = buffer.at(input_ops_.at(u)[k]);
-        } else {
-            for (int i : flat_.ops[flat_.units[u].ops[0]].inputs) inputs.push_back(buffer.at(i));
-        }
+        for (int o : flat_.units[u].operands) inputs.push_back(buffer.at(o));
         for (int o : flat_.units[u].ops)
             if (flat_.ops[o].is_unit_output) outs.push_back(o);
         auto repeat = std::make_shared<Repeat>();
@@ -426,33 +436,6 @@ private:
         plan.steps.push_back({repeat});
         plan.seconds += repeats_.at(u).second;
     }
-    std::map<int, std::vector<int>> input_ops_;   // scan unit -> ops of its inputs
-
-    // Which op feeds input k of a scan unit: carries by their inits, rows by their wholes, the rest by the outer frame.
-    void find_scan_inputs(int u) {
-        const Node& n = *flat_.units[u].node;
-        std::unordered_map<const Node*, int> made;
-        for (size_t o = 0; o < flat_.ops.size(); ++o) {
-            const Op& op = flat_.ops[o];
-            if (op.scope >= 0) continue;
-            if (op.kind == Op::Kind::leaf || op.kind == Op::Kind::constant || op.kind == Op::Kind::node) made.emplace(op.node, static_cast<int>(o));
-        }
-        std::vector<int> list;
-        for (const NodeRef& i : n.inputs) {
-            if (i->prim->has("projection")) {
-                int found = -1;
-                for (size_t o = 0; o < flat_.ops.size(); ++o) {
-                    const Op& op = flat_.ops[o];
-                    if (op.scope < 0 && op.is_unit_output && op.node == i->inputs[0].get() && op.output == i->attrs.integer("index")) found = static_cast<int>(o);
-                }
-                list.push_back(found);
-            } else {
-                list.push_back(made.at(i.get()));
-            }
-        }
-        input_ops_[u] = std::move(list);
-    }
-
     // ---- buffers and steps -----------------------------------------------------------------------------------------
     Plan assemble() {
         Plan plan;
@@ -498,10 +481,14 @@ private:
             cost(c);
             if (units.size() == 1 && repeats_.contains(units[0])) {
                 int u = units[0];
-                if (is_scan(*flat_.units[u].node)) find_scan_inputs(u);
-                else input_ops_[u] = flat_.ops[flat_.units[u].ops[0]].inputs;
-                for (int i : input_ops_[u]) materialise(i);
+                for (int o : flat_.units[u].operands) materialise(o);
                 assemble_repeat(u, plan, buffer);
+            } else if (units.size() == 1 && prim_of(units[0]).has("same_bytes") && !candidate(units).barrier.empty()) {
+                // Another shape of the same bytes: the same buffer, unless it is a result.
+                int from = flat_.units[units[0]].operands[0], to = flat_.units[units[0]].ops[0];
+                materialise(from);
+                if (buffer.contains(to)) plan.steps.push_back({Copy{buffer.at(from), buffer.at(to)}});
+                else buffer[to] = buffer.at(from);
             } else {
                 launch(units, outputs(units), plan, buffer);
             }

@@ -7,6 +7,8 @@
 #include <random>
 
 #include "tenfold/ir/build.h"
+#include "tenfold/ir/text.h"
+#include "random_graph.h"
 #include "tenfold/ir/eval.h"
 
 namespace tenfold {
@@ -33,8 +35,12 @@ struct Machinist {
                 ASSERT_TRUE(complaints.empty()) << complaints[0] << "\n" << tile::print(*l->kernel);
                 std::string text = tile::print(*l->kernel);
                 ASSERT_EQ(text, tile::print(tile::parse_kernel(text)));
+                if (getenv("TENFOLD_SEED")) printf("%s\n", text.c_str());
                 std::vector<Array*> args;
-                for (int b : l->buffers) args.push_back(&buffers[b]);
+                for (size_t k = 0; k < l->buffers.size(); ++k) {   // a buffer may be seen under several shapes
+                    args.push_back(&buffers[l->buffers[k]]);
+                    args.back()->shape = const_shape(l->kernel->args[k].shape);
+                }
                 tile::Counts counted = tile::run(*l->kernel, args);
                 tile::Counts predicted = tile::count(*l->kernel, 512 << 10).counts;
                 EXPECT_EQ(counted.bytes_read, predicted.bytes_read) << text;
@@ -205,6 +211,23 @@ TEST(Plan, CarryThatMixesTheBatchIsALoopOfLaunches) {
     Closed body = close({step, c}, {next, reduce("max", c, {0})});
     NodeRef s = make("scan", {x}, {{"body", body.graph}, {"carries", int64_t{1}}, {"xs", int64_t{0}}, {"length", Shape{5}}, {"reverse", int64_t{0}}});
     check({{x}, {item(s, 0), item(s, 1)}, {}});
+}
+
+TEST(Plan, RandomGraphs) {
+    int first = getenv("TENFOLD_SEED") ? atoi(getenv("TENFOLD_SEED")) : 0, count = getenv("TENFOLD_SEED") ? 1 : getenv("TENFOLD_TEST_FULL") ? 20000 : 600;
+    std::map<std::string, int> coverage;
+    for (int seed = first; seed < first + count; ++seed) {
+        SCOPED_TRACE(seed);
+        testing::RandomGraph r = testing::Generator(seed).make(3 + seed % 12);
+        for (auto& [name, n] : r.coverage) coverage[name] += n;
+        try {
+            check(r.graph, "avx512", true, 2e-4);
+            check(r.graph, "generic", false, 2e-4);
+        } catch (const std::exception& e) { ADD_FAILURE() << "seed " << seed << ": " << e.what(); }
+        if (HasFailure()) break;
+    }
+    for (auto& [name, n] : coverage) printf("%s:%d ", name.c_str(), n);
+    printf("\n");
 }
 
 }  // namespace

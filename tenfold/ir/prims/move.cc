@@ -79,7 +79,7 @@ Types broadcast_type(const Attrs& attrs, std::span<const NodeRef> in) {
                        str(shape), i, x.shape[i].str(), axes[i], to.str(), to.str());
     }
     for (const Dim& extent : shape)
-        if (extent.lower() < 0) user_error("broadcast: the shape {} has the extent {}, which can be negative", str(shape), extent.str());
+        if (!provably_le(0, extent)) user_error("broadcast: the shape {} has the extent {}, which can be negative", str(shape), extent.str());
     return {{x.dtype, shape}};
 }
 
@@ -274,7 +274,7 @@ const Prim kPrims[] = {
                 const Shape& shape = attrs.shape("shape");
                 const Dim came = volume(x.shape), wanted = volume(shape);
                 for (const Dim& extent : shape)
-                    if (extent.lower() < 0) user_error("reshape: the shape {} has the extent {}, which can be negative", str(shape), extent.str());
+                    if (!provably_le(0, extent)) user_error("reshape: the shape {} has the extent {}, which can be negative", str(shape), extent.str());
                 if (!(came == wanted))
                     user_error("reshape: {} has {} elements and {} has {}; they must be {}", x.str(), came.str(), str(shape), wanted.str(),
                                came.is_const() && wanted.is_const() ? "as many" : "provably as many");
@@ -292,6 +292,7 @@ const Prim kPrims[] = {
             },
         .cost = 0,
         .degree = same_degree,
+        .properties = {"same_bytes"},
     },
     {
         .name = "transpose",
