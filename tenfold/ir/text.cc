@@ -238,7 +238,7 @@ private:
         lexer_.expect("(");
         list(")", [&] { inputs.push_back(value(scope)); });
         Attrs attrs;
-        while (lexer_.peek().kind == TokenKind::identifier && lexer_.peek().line == op.line) parse_attr(*prim, scope, attrs);
+        while (is_attr(lexer_.peek(), op.line)) parse_attr(*prim, scope, attrs);
         const std::string wrong = complaint(*prim, inputs.size(), attrs);
         if (!wrong.empty()) lexer_.fail(op, wrong);
         const NodeRef node = at(op, [&] { return make(*prim, std::move(inputs), std::move(attrs)); });
@@ -246,6 +246,10 @@ private:
             lexer_.fail(targets[0], fmt::format("{} gives {} value{}, but {} name{} before the '='", name, node->types.size(), node->types.size() == 1 ? "" : "s",
                                                 targets.size(), targets.size() == 1 ? " stands" : "s stand"));
         for (size_t k = 0; k < targets.size(); ++k) define(scope, targets[k], bare(targets[k].text), build::item(node, static_cast<int64_t>(k)));
+    }
+
+    static bool is_attr(const Token& token, int line) {
+        return token.kind == TokenKind::identifier && token.line == line && token.text != "return" && !token.text.starts_with('%');
     }
 
     void parse_attr(const Prim& prim, const Scope& scope, Attrs& attrs) {

@@ -82,7 +82,7 @@ Types scan_type(const Attrs& attrs, std::span<const NodeRef> in) {
     const int64_t carries = attrs.integer("carries"), rows = attrs.integer("xs");
     const Graph& graph = *attrs.graph("body");
     if (attrs.shape("length").size() != 1) user_error("scan: length is {}; it must be one extent, such as [16]", str(attrs.shape("length")));
-    if (attrs.shape("length")[0].lower() < 0) user_error("scan: the length {} can be negative", attrs.shape("length")[0].str());
+    if (!provably_le(0, attrs.shape("length")[0])) user_error("scan: the length {} can be negative", attrs.shape("length")[0].str());
     if (carries < 0 || rows < 0 || carries > std::ssize(in) || rows > std::ssize(in) - carries)
         user_error("scan: {} carr{} and {} xs do not fit {} input{}", carries, carries == 1 ? "y" : "ies", rows, in.size(), plural(in.size()));
     if (graph.parameters.size() != in.size() + 1)

@@ -6,7 +6,7 @@ namespace {
 
 void check_extents(std::string_view what, const Shape& shape) {
     for (const Dim& extent : shape)
-        if (extent.lower() < 0)
+        if (!provably_le(0, extent))
             user_error("{}: the shape {} has the extent {}, which can be negative; give it a lower bound of 0", what, str(shape), extent.str());
 }
 
