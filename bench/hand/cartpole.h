@@ -1,0 +1,148 @@
+// CartPole-v1 of gymnasium for 16 environments a vector: f32, Euler, time limit 500, autoreset in the same
+// step.
+#pragma once
+
+#include <algorithm>
+
+#include "philox.h"
+
+#if TENFOLD_HAND_AVX512
+namespace hand {
+
+inline constexpr float kGravity = 9.8f, kMassCart = 1.0f, kMassPole = 0.1f, kLength = 0.5f, kForce = 10.0f,
+                       kTau = 0.02f;
+inline constexpr float kMass = kMassCart + kMassPole, kPoleMassLength = kMassPole * kLength;
+inline constexpr float kThetaLimit = 12 * 2 * 3.14159265358979f / 360, kXLimit = 2.4f, kResetBound = 0.05f;
+inline constexpr uint32_t kTimeLimit = 500;
+
+// What a rollout derives from the key of environment i (tenfold/env decides; the one place to change):
+// action of step t = word t of bits(fold_in(key, kActionUse)) >> 31; state at the start and after a done step
+// t = four uniforms in [-0.05, 0.05) of fold_in(fold_in(key, kResetUse), t + 1), the start being t = -1.
+inline constexpr uint32_t kActionUse = 0, kResetUse = 1;
+
+struct Keys {
+  I reset0, reset1;
+  Bits actions;
+  FoldIn resets;
+
+  Keys(I k0, I k1) : Keys(fold_in(k0, k1, kActionUse), fold_in(k0, k1, kResetUse)) {}
+
+ private:
+  Keys(const Words& action, const Words& reset)
+      : reset0(reset.word[0]),
+        reset1(reset.word[1]),
+        actions(action.word[0], action.word[1]),
+        resets(reset0, reset1) {}
+};
+
+struct Lanes {
+  F x, v, theta, omega;
+  I elapsed;   // steps of this episode
+  F returns;   // rewards of all steps
+  I episodes;  // finished
+
+  F& operator[](int i) { return i == 0 ? x : i == 1 ? v : i == 2 ? theta : omega; }
+};
+
+struct Flags {
+  M terminated, truncated;
+};
+
+// sin and cos of |x| < pi/4 by Cephes' polynomials: <= 1 ulp (bench/reference.py checks every 100th float of
+// |x| < 0.5).
+inline F sin_short(F x, F z) {  // z = x^2
+  const F p = fma(fma(all(-1.9515295891e-4f), z, all(8.3321608736e-3f)), z, all(-1.6666654611e-1f));
+  return fma(p, z * x, x);
+}
+inline F cos_short(F z) {
+  const F p =
+      fma(fma(all(2.443315711809948e-5f), z, all(-1.388731625493765e-3f)), z, all(4.166664568298827e-2f));
+  return fma(p, z * z, fma(z, all(-0.5f), all(1.0f)));
+}
+
+// The force of an action word: its top bit set means action 1, to the right.
+inline F force_of(I word) {
+  // (~word & sign) | force = force with the sign flipped where the top bit is 0
+  return as_float(_mm512_ternarylogic_epi32(word, all_u32(0x80000000), as_bits(all(kForce / kMass)), 0xAE));
+}
+
+// One step.
+inline Flags step(Lanes& s, F force) {
+  const F z = s.theta * s.theta, sine = sin_short(s.theta, z), cosine = cos_short(z);
+  const F temp = fma(s.omega * s.omega * sine, all(kPoleMassLength / kMass), force);
+  const F alpha = fnma(cosine, temp, sine * all(kGravity)) /
+                  fnma(cosine * cosine, all(kLength * kMassPole / kMass), all(kLength * 4 / 3));
+  const F accel = fnma(alpha * cosine, all(kPoleMassLength / kMass), temp);
+  s.x = fma(all(kTau), s.v, s.x);
+  s.v = fma(all(kTau), accel, s.v);
+  s.theta = fma(all(kTau), s.omega, s.theta);
+  s.omega = fma(all(kTau), alpha, s.omega);
+  s.elapsed = _mm512_add_epi32(s.elapsed, all_u32(1));
+  s.returns = s.returns + all(1.0f);
+  return {static_cast<M>(outside(s.x, kXLimit) | outside(s.theta, kThetaLimit)),
+          _mm512_cmpge_epu32_mask(s.elapsed, all_u32(kTimeLimit))};
+}
+
+// New states for the lanes of `done`, `fresh` packed at the front or lane by lane.
+template <bool Packed>
+inline void put_fresh(Lanes& s, M done, const F (&fresh)[4]) {
+  for (int i = 0; i < 4; ++i)
+    s[i] = Packed ? _mm512_mask_expand_ps(s[i], done, fresh[i]) : _mm512_mask_mov_ps(s[i], done, fresh[i]);
+  s.elapsed = _mm512_mask_mov_epi32(s.elapsed, done, _mm512_setzero_si512());
+  s.episodes = _mm512_mask_add_epi32(s.episodes, done, s.episodes, all_u32(1));
+}
+
+inline F fresh_of(I word) { return fma(unit(word), all(2 * kResetBound), all(-kResetBound)); }
+
+// Two blocks for the 16 lanes of a vector; `n` counts the steps begun, 0 at the start.
+inline void reset(Lanes& s, M done, const Keys& keys, uint32_t n) {
+  const Words key = keys.resets.block(n), draw = first_block(key.word[0], key.word[1]);
+  put_fresh<false>(
+      s, done,
+      {fresh_of(draw.word[0]), fresh_of(draw.word[1]), fresh_of(draw.word[2]), fresh_of(draw.word[3])});
+}
+
+// The same for V vectors: the keys of all done lanes are packed, so that two blocks serve 16 of them.
+template <int V>
+inline void reset_packed(Lanes (&s)[V], const M (&done)[V], const Keys* keys, uint32_t n) {
+  alignas(64) uint32_t packed[2][(V + 1) * kLanes];
+  alignas(64) float fresh[4][(V + 1) * kLanes];
+  int at[V + 1] = {0};
+  for (int v = 0; v < V; ++v) {
+    _mm512_storeu_si512(packed[0] + at[v], _mm512_maskz_compress_epi32(done[v], keys[v].reset0));
+    _mm512_storeu_si512(packed[1] + at[v], _mm512_maskz_compress_epi32(done[v], keys[v].reset1));
+    at[v + 1] = at[v] + __builtin_popcount(done[v]);
+  }
+  for (int base = 0; base < at[V]; base += kLanes) {
+    const Words key = fold_in(_mm512_load_si512(packed[0] + base), _mm512_load_si512(packed[1] + base), n);
+    const Words draw = first_block(key.word[0], key.word[1]);
+    for (int i = 0; i < 4; ++i) store(fresh[i] + base, fresh_of(draw.word[i]));
+  }
+  for (int v = 0; v < V; ++v)
+    put_fresh<true>(
+        s[v], done[v],
+        {load(fresh[0] + at[v]), load(fresh[1] + at[v]), load(fresh[2] + at[v]), load(fresh[3] + at[v])});
+}
+
+inline Lanes start(const Keys& keys) {
+  const F zero = all(0);
+  Lanes s{zero, zero, zero, zero, _mm512_setzero_si512(), zero, _mm512_setzero_si512()};
+  reset(s, 0xFFFF, keys, 0);
+  s.episodes = _mm512_setzero_si512();
+  return s;
+}
+
+struct KeyPair {
+  I k0, k1;
+};
+
+// Sixteen keys u32[16,2] as two vectors.
+inline KeyPair load_keys(const uint32_t* keys) {
+  const I a = _mm512_loadu_si512(keys), b = _mm512_loadu_si512(keys + kLanes);
+  const I even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return {_mm512_permutex2var_epi32(a, even, b),
+          _mm512_permutex2var_epi32(a, _mm512_or_si512(even, all_u32(1)), b)};
+}
+
+}  // namespace hand
+#endif
