@@ -360,9 +360,15 @@ private:
     // What depends on a state, a step or a row stands in that loop; the rest falls out of it.
     void times() {
         std::vector<Inst>& insts = result_.insts;
-        auto join = [](std::vector<AtomId>& into, const std::vector<AtomId>& from, const Forms& but = {}) {
+        auto has = [](const Forms& forms, AtomId a) {
+            for (const Form& f : forms)
+                for (const Term& t : f.terms)
+                    if (t.atom == a) return true;
+            return false;
+        };
+        auto join = [&](std::vector<AtomId>& into, const std::vector<AtomId>& from, const Forms& but = {}) {
             for (AtomId a : from)
-                if (std::find(but.begin(), but.end(), Form::of(a)) == but.end() && std::find(into.begin(), into.end(), a) == into.end()) into.push_back(a);
+                if (!has(but, a) && std::find(into.begin(), into.end(), a) == into.end()) into.push_back(a);
         };
         std::vector<std::pair<AtomId, int>> atoms;   // time atom, scope
         for (size_t s = 0; s < result_.scope_time.size(); ++s)
