@@ -35,7 +35,7 @@ public:
     // The caller keeps the arguments' memory until the call returns. UserError if a symbol's value does not fit.
     Tensors operator()(std::span<const Argument>, Location) const;
 
-    const compile::Executable& executable() const { return *executable_; }
+    const std::shared_ptr<const compile::Executable>& executable() const { return executable_; }
     const std::vector<ArgumentType>& arguments() const { return arguments_; }
 
 private:

@@ -13,15 +13,14 @@ Tensor fold_in(const Operand& key, const Operand& data);  // a new key from a ke
 
 Tensor bits(const Operand& key, const Shape& shape = {}, const Operand& offset = 0);  // u32
 
-// In [low, high): the high bits of a word as a fraction, as many as the dtype's precision; f64 takes words 2j and 2j + 1.
+// In [low, high), one word each (f64: two). See ir/random.h for the exact values.
 Tensor uniform(const Operand& key, const Shape& shape = {}, const Operand& low = 0.0, const Operand& high = 1.0, const Operand& offset = 0,
                Dtype = Dtype::f32);
 
-// Standard normal, by Box and Muller: number j takes words 2(offset + j) and 2(offset + j) + 1 (f64: four words each).
+// Standard normal, one word each: the inverse of the distribution function.
 Tensor normal(const Operand& key, const Shape& shape = {}, const Operand& offset = 0, Dtype = Dtype::f32);
 
-// In [low, high), at most 2^32 values apart: the high half of word * (high - low), so a value's probability is off by at
-// most 2^-32.
+// In [low, high), less than 2^32 values apart; one word each. A value's probability is off by less than 2^-32.
 Tensor integers(const Operand& key, const Operand& low, const Operand& high, const Shape& shape = {}, const Operand& offset = 0,
                 Dtype = Dtype::i32);
 

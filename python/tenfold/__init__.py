@@ -1,0 +1,141 @@
+"""tenfold compiles tensor programs: many operations, folded into one pass.
+
+    import tenfold as tn
+
+    def softmax(x):
+        e = tn.exp(x - tn.max(x, axis=-1, keepdims=True))
+        return e / tn.sum(e, axis=-1, keepdims=True)
+
+    y = tn.jit(softmax)(x)
+    print(tn.explain(softmax, x))
+
+Everything that computes is C++, in `_tenfold`; here stands what is idiomatic only in Python.
+"""
+
+import os as _os
+import sys as _sys
+
+from tenfold import _tenfold
+
+_tenfold.set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
+
+from tenfold._tenfold import *  # noqa: E402
+from tenfold._tenfold import add, div, equal, logical_not, mul, neg, sub  # noqa: E402
+
+_sys.modules[__name__ + ".random"] = random = _tenfold.random
+
+# The names of the Array API for what the records call otherwise.
+subtract, multiply, negative = sub, mul, neg
+absolute = _tenfold.abs
+remainder = _tenfold.mod
+concat = _tenfold.concatenate
+permute_dims = _tenfold.permute_dims
+bitwise_left_shift, bitwise_right_shift = _tenfold.shift_left, _tenfold.shift_right
+bitwise_invert = _tenfold.bitwise_not
+
+bool = _tenfold.bool
+int8, int16, int32, int64 = _tenfold.i8, _tenfold.i16, _tenfold.i32, _tenfold.i64
+uint8, uint16, uint32, uint64 = _tenfold.u8, _tenfold.u16, _tenfold.u32, _tenfold.u64
+float16, bfloat16, float32, float64 = _tenfold.f16, _tenfold.bf16, _tenfold.f32, _tenfold.f64
+
+pi = 3.141592653589793
+e = 2.718281828459045
+inf = float("inf")
+nan = float("nan")
+newaxis = None
+
+
+def jit(f=None, *, static=(), dims=None, donate=(), allow=()):
+    """f, compiled for the types of its arguments when it is called.
+
+    static  names or positions of arguments that are Python values: compiled anew for each
+    dims    {"x": ("n", 1024)}: extents of an argument that are symbols, so that any n runs one program
+    donate  names or positions of arguments whose memory may become a result's; they are gone after the call
+    allow   rewrites that change rounding: "factor", "online"
+
+    Arguments and results are tensors, NumPy arrays (borrowed until the call returns), numbers, and
+    tuples, lists, dicts, named tuples and dataclasses of them. Numbers are run-time values.
+    """
+    if f is None:
+        return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow)
+    return _tenfold.Jitted(f, static, dims, donate, allow)
+
+
+def explain(f, *args, static=(), dims=None, donate=(), allow=(), **kwargs):
+    """What jit(f)(*args) costs, without running it: launches, bytes, what bounds them, tile programs.
+
+    print() it, read its fields (.launches .bytes_read .bytes_written .bytes_least .flops .clusters
+    .interpreted .notes .kernels), or write a page with .html(path).
+    """
+    if not isinstance(f, _tenfold.Jitted):
+        f = jit(f, static=static, dims=dims, donate=donate, allow=allow)
+    return _tenfold.explain_call(f, args, kwargs)
+
+
+def _like(wrapper, f):
+    """Gives a wrapper the name of what it wraps, as functools.wraps does (whose import takes a millisecond)."""
+    for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
+        if hasattr(f, attribute):
+            setattr(wrapper, attribute, getattr(f, attribute))
+    wrapper.__wrapped__ = f
+    return wrapper
+
+
+def value_and_grad(f, argnums=0, has_aux=False):
+    """(f(x, ...), its gradient with respect to the arguments at argnums). f returns one floating number,
+    or with has_aux=True (number, anything)."""
+
+    def value_and_gradient(*args, **kwargs):
+        return _tenfold.value_and_grad_call(f, args, kwargs, argnums, has_aux)
+
+    return _like(value_and_gradient, f)
+
+
+def grad(f, argnums=0, has_aux=False):
+    """The gradient of f with respect to the arguments at argnums; with has_aux=True (gradient, aux)."""
+
+    def gradient(*args, **kwargs):
+        value, gradients = _tenfold.value_and_grad_call(f, args, kwargs, argnums, has_aux)
+        return (gradients, value[1]) if has_aux else gradients
+
+    return _like(gradient, f)
+
+
+def vmap(f, in_axes=0, out_axes=0):
+    """f over slices of its arguments along in_axes: one axis for all, or one for each (None: passed whole).
+    Results have the batch at out_axes."""
+
+    def batched(*args, **kwargs):
+        return _tenfold.vmap_call(f, in_axes, out_axes, args, kwargs)
+
+    return _like(batched, f)
+
+
+def scan(step, init, xs=None, length=None, *, reverse=False):
+    """Runs carry, y = step(carry, x) over the rows x of xs; without xs, `length` times with the step's number.
+
+    Returns (carry, ys): the last carry, and the ys stacked along axis 0. A carry keeps its structure, shapes
+    and dtypes. The loop is one program: where a carry's elements do not mix, one launch, state in registers.
+    """
+    return _tenfold.scan(step, init, xs, length, reverse=reverse)
+
+
+def cond(pred, true_fn, false_fn, *operands):
+    """true_fn(*operands) where pred holds, else false_fn(*operands); both return the same structure and types."""
+    return _tenfold.cond(pred, true_fn, false_fn, operands)
+
+
+def checkpoint(f, every=16):
+    """The step of a scan whose gradient stores every `every`-th carry and computes the others again.
+    Outside of a scan f itself: what is kept and what is computed again is the planner's choice."""
+
+    def checkpointed(*args, **kwargs):
+        return f(*args, **kwargs)
+
+    checkpointed.__tenfold_checkpoint__ = every
+    return _like(checkpointed, f)
+
+
+def einsum(spec, *operands):
+    """Sums of products in Einstein's notation: einsum("mk,kn->mn", x, y)."""
+    return _tenfold.einsum(spec, *operands)
