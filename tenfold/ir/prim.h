@@ -21,6 +21,7 @@
 
 #include "tenfold/ir/array.h"
 #include "tenfold/ir/node.h"
+#include "tenfold/ir/range.h"
 #include "tenfold/ir/space.h"
 
 namespace tenfold {
@@ -81,6 +82,10 @@ struct Prim {
     // The graph this node stands for, over simpler primitives (exp, philox, argmax ...). Null for core ones. Applied
     // by rewrite/numeric before planning; the tile program sees core primitives only.
     Nodes (*expand)(const Node&, std::span<const NodeRef> inputs) = nullptr;
+
+    // Where the elements of the result lie, given where those of the inputs do (ir/range.h). Null: anywhere; for moves: where those of
+    // the inputs do.
+    Range (*range)(const Node&, std::span<const Range>) = nullptr;
 
     // Null batch or vjp with an `expand`: that of the expansion.
     bool has(std::string_view property) const;

@@ -26,10 +26,11 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // fitted by a reweighted least-squares iteration in 50 digits, rounding the leading ones in turn and
 // refitting the rest.
 struct Format {
-  Dtype dtype, bits;         // the float, and the integer that holds it
-  int mantissa, bias;        // stored bits of the mantissa; of the exponent
-  double log2e, ln2[2];      // ln2[0] + ln2[1]
-  Coefs expm1;               // (e^r - 1 - r) / r^2 on |r| <= ln2 / 2
+  Dtype dtype, bits;     // the float, and the integer that holds it
+  int mantissa, bias;    // stored bits of the mantissa; of the exponent
+  double log2e, ln2[2];  // ln2[0] + ln2[1]; all parts are positive, so that with k = +0 each product is -0
+                         // and adds nothing
+  Coefs expm1;           // (e^r - 1 - r) / r^2 on |r| <= ln2 / 2
   double exp_low, exp_high;  // below: 0; above: inf
   double exp_denormal;       // below: the result may be denormal
   double expm1_low;          // below: -1
@@ -46,7 +47,7 @@ const Format kF32{
     .mantissa = 23,
     .bias = 127,
     .log2e = 0x1.715476p+0,
-    .ln2 = {0x1.62e430p-1, -0x1.05c610p-29},
+    .ln2 = {0x1.62e42ep-1, 0x1.efa39ep-25},
     .expm1 = {0.5, 0x1.5554b0p-3, 0x1.5554dap-5, 0x1.12279ep-7, 0x1.6d5d78p-10},
     .exp_low = -104,
     .exp_high = 89,
@@ -56,7 +57,7 @@ const Format kF32{
     .sin = {-0x1.555546p-3, 0x1.110778p-7, -0x1.9953f6p-13},
     .cos = {0x1.55554ap-5, -0x1.6c0c1ap-10, 0x1.99e0fcp-16},
     .tanh = {-0x1.555422p-2, 0x1.10c640p-3, -0x1.ae9b68p-5, 0x1.09f0cep-6},
-    .half_pi = {0x1.921fb6p+0, -0x1.777a5cp-25, -0x1.ee59dap-50},
+    .half_pi = {0x1.921fb4p+0, 0x1.4442d0p-24, 0x1.84698ap-48},
     .trig_high = 0x1p17,
 };
 
@@ -82,7 +83,7 @@ const Format kF64{
     .tanh = {-0x1.555555555554bp-2, 0x1.1111111110265p-3, -0x1.ba1ba1b932573p-5, 0x1.664f4848b196ap-6,
              -0x1.226e2cf0b688fp-7, 0x1.d6d24530fd9fdp-9, -0x1.7d8b7b1fc213fp-10, 0x1.345fea8af1822p-11,
              -0x1.e803b6d9097dfp-13, 0x1.5960bf8e5fa68p-14, -0x1.3d0099e2327a6p-16},
-    .half_pi = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54, -0x1.f1976b7ed8fbcp-110},
+    .half_pi = {0x1.921fb54442d18p+0, 0x1.1a62633145c06p-54, 0x1.c1cd129024e09p-107},
     .trig_high = 0x1p45,
 };
 
