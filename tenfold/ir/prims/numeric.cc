@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <vector>
 
 #include "tenfold/ir/reduce.h"
@@ -19,6 +20,7 @@ using build::operator/;
 using Coefs = std::vector<double>;  // of rising powers
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kLn2 = std::numbers::ln2;
 constexpr double kTanhSmall = 0.5625;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
