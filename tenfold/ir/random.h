@@ -21,6 +21,7 @@ NodeRef normal(const NodeRef& key, const Shape& shape, const NodeRef& offset = {
 
 // Integers from low (included) to high (excluded), rank-0 nodes of the result's dtype, 0 < high - low < 2^32;
 // one word each. A value's probability is off by less than 2^-32.
-NodeRef integers(const NodeRef& key, const Shape& shape, const NodeRef& offset, const NodeRef& low, const NodeRef& high);
+NodeRef integers(const NodeRef& key, const Shape& shape, const NodeRef& offset, const NodeRef& low,
+                 const NodeRef& high);
 
 }  // namespace tenfold::random

@@ -6,7 +6,8 @@
 
 namespace tenfold {
 
-const Prim& combine_of(const Prim& reduce);  // the map record of "combine:<name>"; InternalError if there is none
+const Prim& combine_of(
+    const Prim& reduce);  // the map record of "combine:<name>"; InternalError if there is none
 Scalar identity(const Prim& combine,
                 Dtype);  // x combined with it is x (-0.0 excepted); accepts the reduction too
 

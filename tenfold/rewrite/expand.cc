@@ -5,17 +5,17 @@
 namespace tenfold {
 
 Graph expand(const Graph& graph) {
-    Graph result = graph;
-    // An expansion may use composed primitives itself; their depth is small and bounded by the records.
-    for (bool changed = true; changed;) {
-        changed = false;
-        result = rewrite::rewrite(result, [&](const NodeRef& node) {
-            if (!node->prim->expand) return rewrite::outputs(node);
-            changed = true;
-            return node->prim->expand(*node, node->inputs);
-        });
-    }
-    return result;
+  Graph result = graph;
+  // An expansion may use composed primitives itself; their depth is small and bounded by the records.
+  for (bool changed = true; changed;) {
+    changed = false;
+    result = rewrite::rewrite(result, [&](const NodeRef& node) {
+      if (!node->prim->expand) return rewrite::outputs(node);
+      changed = true;
+      return node->prim->expand(*node, node->inputs);
+    });
+  }
+  return result;
 }
 
 }  // namespace tenfold

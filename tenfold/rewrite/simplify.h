@@ -7,8 +7,8 @@
 namespace tenfold {
 
 struct SimplifyOptions {
-    bool ranges = true;  // use interval analysis
-    bool unroll = true;  // of scans whose steps share work
+  bool ranges = true;  // use interval analysis
+  bool unroll = true;  // of scans whose steps share work
 };
 
 // The same values, bit for bit; never more work. Enters the bodies of loops.

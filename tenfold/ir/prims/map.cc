@@ -15,42 +15,42 @@ constexpr std::string_view kOperands[] = {"x", "y", "z"};
 }
 
 bool accepts(unsigned accepted, Dtype d) {
-    if (is_bool(d)) return accepted & kBool;
-    if (is_signed_int(d)) return accepted & kSigned;
-    if (is_unsigned_int(d)) return accepted & kUnsigned;
-    return accepted & (is_float(d) ? kFloat : kComplex);
+  if (is_bool(d)) return accepted & kBool;
+  if (is_signed_int(d)) return accepted & kSigned;
+  if (is_unsigned_int(d)) return accepted & kUnsigned;
+  return accepted & (is_float(d) ? kFloat : kComplex);
 }
 
 void check_dtype(std::string_view prim, unsigned accepted, std::string_view operand, const Type& type) {
-    if (accepts(accepted, type.dtype)) return;
-    std::string taken;
-    auto list = [&](unsigned mask, std::string_view what) {
-        if ((accepted & mask) != mask) return false;
-        taken += fmt::format("{}{}", taken.empty() ? "" : ", ", what);
-        return true;
-    };
-    list(kBool, "bool");
-    if (!list(kInt, "integers")) list(kSigned, "signed integers"), list(kUnsigned, "unsigned integers");
-    list(kFloat, "floats");
-    list(kComplex, "complex numbers");
-    user_error("{} takes {}, but {} is {}. Convert it first.", prim, taken, operand, type.str());
+  if (accepts(accepted, type.dtype)) return;
+  std::string taken;
+  auto list = [&](unsigned mask, std::string_view what) {
+    if ((accepted & mask) != mask) return false;
+    taken += fmt::format("{}{}", taken.empty() ? "" : ", ", what);
+    return true;
+  };
+  list(kBool, "bool");
+  if (!list(kInt, "integers")) list(kSigned, "signed integers"), list(kUnsigned, "unsigned integers");
+  list(kFloat, "floats");
+  list(kComplex, "complex numbers");
+  user_error("{} takes {}, but {} is {}. Convert it first.", prim, taken, operand, type.str());
 }
 
 void check_same_shape(std::string_view prim, In in, std::span<const std::string_view> operands) {
-    for (size_t k = 1; k < in.size(); ++k)
-        if (in[k]->shape() != in[0]->shape())
-            user_error("{}: the inputs differ in shape: {} is {}, {} is {}. Broadcast one to the other's shape.", prim,
-                       operands[0], in[0]->type().str(), operands[k], in[k]->type().str());
+  for (size_t k = 1; k < in.size(); ++k)
+    if (in[k]->shape() != in[0]->shape())
+      user_error("{}: the inputs differ in shape: {} is {}, {} is {}. Broadcast one to the other's shape.",
+                 prim, operands[0], in[0]->type().str(), operands[k], in[k]->type().str());
 }
 
 Type same_type(std::string_view prim, unsigned accepted, In in) {
-    check_dtype(prim, accepted, kOperands[0], in[0]->type());
-    for (size_t k = 1; k < in.size(); ++k)
-        if (in[k]->dtype() != in[0]->dtype())
-            user_error("{}: the inputs differ in dtype: x is {}, {} is {}. Convert one to the other's dtype.", prim,
-                       in[0]->type().str(), kOperands[k], in[k]->type().str());
-    check_same_shape(prim, in, kOperands);
-    return in[0]->type();
+  check_dtype(prim, accepted, kOperands[0], in[0]->type());
+  for (size_t k = 1; k < in.size(); ++k)
+    if (in[k]->dtype() != in[0]->dtype())
+      user_error("{}: the inputs differ in dtype: x is {}, {} is {}. Convert one to the other's dtype.", prim,
+                 in[0]->type().str(), kOperands[k], in[k]->type().str());
+  check_same_shape(prim, in, kOperands);
+  return in[0]->type();
 }
 
 namespace {
@@ -70,47 +70,48 @@ using Types = std::vector<Type>;
 
 template <Name name, unsigned accepted>
 Types same(const Attrs&, In in) {
-    return {same_type(name.view(), accepted, in)};
+  return {same_type(name.view(), accepted, in)};
 }
 
 template <Name name, unsigned accepted>
 Types comparison(const Attrs&, In in) {
-    return {{Dtype::boolean, same_type(name.view(), accepted, in).shape}};
+  return {{Dtype::boolean, same_type(name.view(), accepted, in).shape}};
 }
 
 template <Name name, unsigned accepted>
 Types real_part(const Attrs&, In in) {  // complex to its real dtype; others keep theirs
-    Type t = same_type(name.view(), accepted, in);
-    return {{real_of(t.dtype), t.shape}};
+  Type t = same_type(name.view(), accepted, in);
+  return {{real_of(t.dtype), t.shape}};
 }
 
 Types select_type(const Attrs&, In in) {
-    static constexpr std::string_view kNames[] = {"mask", "then", "otherwise"};
-    check_dtype("select", kBool, kNames[0], in[0]->type());
-    if (in[1]->dtype() != in[2]->dtype())
-        user_error(
-            "select: the branches differ in dtype: then is {}, otherwise is {}. Convert one to the other's "
-            "dtype.",
-            in[1]->type().str(), in[2]->type().str());
-    check_same_shape("select", in, kNames);
-    return {in[1]->type()};
+  static constexpr std::string_view kNames[] = {"mask", "then", "otherwise"};
+  check_dtype("select", kBool, kNames[0], in[0]->type());
+  if (in[1]->dtype() != in[2]->dtype())
+    user_error(
+        "select: the branches differ in dtype: then is {}, otherwise is {}. Convert one to the other's "
+        "dtype.",
+        in[1]->type().str(), in[2]->type().str());
+  check_same_shape("select", in, kNames);
+  return {in[1]->type()};
 }
 
 Types convert_type(const Attrs& a, In in) { return {{a.dtype("dtype"), in[0]->shape()}}; }
 
 Types bitcast_type(const Attrs& a, In in) {
-    const Dtype to = a.dtype("dtype");
-    if (size_of(to) != size_of(in[0]->dtype()))
-        user_error("bitcast: x is {}, whose elements have {} bytes, but {} has {}. Take a dtype of the same width.",
-                   in[0]->type().str(), size_of(in[0]->dtype()), name(to), size_of(to));
-    return {{to, in[0]->shape()}};
+  const Dtype to = a.dtype("dtype");
+  if (size_of(to) != size_of(in[0]->dtype()))
+    user_error(
+        "bitcast: x is {}, whose elements have {} bytes, but {} has {}. Take a dtype of the same width.",
+        in[0]->type().str(), size_of(in[0]->dtype()), name(to), size_of(to));
+  return {{to, in[0]->shape()}};
 }
 
 Types make_complex_type(const Attrs&, In in) {
-    Type t = same_type("make_complex", kFloat, in);
-    if (t.dtype != Dtype::f32 && t.dtype != Dtype::f64)
-        user_error("make_complex takes two f32 or two f64, but x is {}. Convert both first.", t.str());
-    return {{t.dtype == Dtype::f32 ? Dtype::complex64 : Dtype::complex128, t.shape}};
+  Type t = same_type("make_complex", kFloat, in);
+  if (t.dtype != Dtype::f32 && t.dtype != Dtype::f64)
+    user_error("make_complex takes two f32 or two f64, but x is {}. Convert both first.", t.str());
+  return {{t.dtype == Dtype::f32 ? Dtype::complex64 : Dtype::complex128, t.shape}};
 }
 
 // ---- evaluation on exact scalars
@@ -118,160 +119,163 @@ Types make_complex_type(const Attrs&, In in) {
 // Integers go through u64, where overflow wraps; the caller wraps the result to the dtype.
 template <auto op>
 Scalar arithmetic(const Attrs&, Values v, Dtypes) {
-    const Scalar &a = v[0], &b = v[1];
-    if (a.is_complex()) return Scalar(op(a.c(), b.c()));
-    if (a.is_f64()) return Scalar(op(a.f(), b.f()));
-    const uint64_t bits = op(a.u(), b.u());
-    return a.is_u64() ? Scalar(bits) : Scalar(static_cast<int64_t>(bits));
+  const Scalar &a = v[0], &b = v[1];
+  if (a.is_complex()) return Scalar(op(a.c(), b.c()));
+  if (a.is_f64()) return Scalar(op(a.f(), b.f()));
+  const uint64_t bits = op(a.u(), b.u());
+  return a.is_u64() ? Scalar(bits) : Scalar(static_cast<int64_t>(bits));
 }
 
 Scalar multiply(const Attrs& attrs, Values v, Dtypes d) {
-    if (v[0].is_complex()) {  // the plain formula: no special cases for infinities, as a target computes it
-        const Complex a = v[0].c(), b = v[1].c();
-        return Complex(a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real());
-    }
-    return arithmetic<[](auto a, auto b) { return a * b; }>(attrs, v, d);
+  if (v[0].is_complex()) {  // the plain formula: no special cases for infinities, as a target computes it
+    const Complex a = v[0].c(), b = v[1].c();
+    return Complex(a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real());
+  }
+  return arithmetic<[](auto a, auto b) { return a * b; }>(attrs, v, d);
 }
 
 // One rounding, in f32 for f16 and bf16.
 Scalar fused_multiply_add(const Attrs&, Values v, Dtypes d) {
-    if (d[0] == Dtype::f64) return std::fma(v[0].f(), v[1].f(), v[2].f());
-    return static_cast<double>(
-        std::fma(static_cast<float>(v[0].f()), static_cast<float>(v[1].f()), static_cast<float>(v[2].f())));
+  if (d[0] == Dtype::f64) return std::fma(v[0].f(), v[1].f(), v[2].f());
+  return static_cast<double>(
+      std::fma(static_cast<float>(v[0].f()), static_cast<float>(v[1].f()), static_cast<float>(v[2].f())));
 }
 
 template <class T>
 T divide_int(T a, T b) {
-    if (b == 0) return 0;
-    if (std::is_signed_v<T> && b == static_cast<T>(-1)) return static_cast<T>(0 - static_cast<uint64_t>(a));
-    return a / b;
+  if (b == 0) return 0;
+  if (std::is_signed_v<T> && b == static_cast<T>(-1)) return static_cast<T>(0 - static_cast<uint64_t>(a));
+  return a / b;
 }
 
 Scalar divide(const Attrs&, Values v, Dtypes) {
-    const Scalar &a = v[0], &b = v[1];
-    if (a.is_complex()) {
-        const Complex x = a.c(), y = b.c();
-        const double n = y.real() * y.real() + y.imag() * y.imag();
-        return Complex((x.real() * y.real() + x.imag() * y.imag()) / n, (x.imag() * y.real() - x.real() * y.imag()) / n);
-    }
-    if (a.is_f64()) return a.f() / b.f();
-    if (a.is_u64()) return divide_int(a.u(), b.u());
-    return divide_int(a.i(), b.i());
+  const Scalar &a = v[0], &b = v[1];
+  if (a.is_complex()) {
+    const Complex x = a.c(), y = b.c();
+    const double n = y.real() * y.real() + y.imag() * y.imag();
+    return Complex((x.real() * y.real() + x.imag() * y.imag()) / n,
+                   (x.imag() * y.real() - x.real() * y.imag()) / n);
+  }
+  if (a.is_f64()) return a.f() / b.f();
+  if (a.is_u64()) return divide_int(a.u(), b.u());
+  return divide_int(a.i(), b.i());
 }
 
 double mod_float(double a, double b) {
-    double r = std::fmod(a, b);
-    if (r != 0 && (r < 0) != (b < 0)) r += b;
-    return r == 0 ? std::copysign(0.0, b) : r;
+  double r = std::fmod(a, b);
+  if (r != 0 && (r < 0) != (b < 0)) r += b;
+  return r == 0 ? std::copysign(0.0, b) : r;
 }
 
 int64_t floor_divide_int(int64_t a, int64_t b) {
-    const int64_t q = divide_int(a, b);
-    const bool inexact = b != 0 && b != -1 && a % b != 0;
-    return inexact && (a < 0) != (b < 0) ? q - 1 : q;
+  const int64_t q = divide_int(a, b);
+  const bool inexact = b != 0 && b != -1 && a % b != 0;
+  return inexact && (a < 0) != (b < 0) ? q - 1 : q;
 }
 
 Scalar floor_divide(const Attrs&, Values v, Dtypes) {
-    const Scalar &a = v[0], &b = v[1];
-    if (a.is_f64()) return std::floor(a.f() / b.f());
-    if (a.is_u64()) return divide_int(a.u(), b.u());
-    return floor_divide_int(a.i(), b.i());
+  const Scalar &a = v[0], &b = v[1];
+  if (a.is_f64()) return std::floor(a.f() / b.f());
+  if (a.is_u64()) return divide_int(a.u(), b.u());
+  return floor_divide_int(a.i(), b.i());
 }
 
 Scalar modulo(const Attrs&, Values v, Dtypes) {
-    const Scalar &a = v[0], &b = v[1];
-    if (a.is_f64()) return mod_float(a.f(), b.f());
-    if (a.is_u64()) return b.u() == 0 ? uint64_t{0} : a.u() % b.u();
-    if (b.i() == 0 || b.i() == -1) return int64_t{0};
-    const int64_t r = a.i() % b.i();
-    return r != 0 && (r < 0) != (b.i() < 0) ? r + b.i() : r;
+  const Scalar &a = v[0], &b = v[1];
+  if (a.is_f64()) return mod_float(a.f(), b.f());
+  if (a.is_u64()) return b.u() == 0 ? uint64_t{0} : a.u() % b.u();
+  if (b.i() == 0 || b.i() == -1) return int64_t{0};
+  const int64_t r = a.i() % b.i();
+  return r != 0 && (r < 0) != (b.i() < 0) ? r + b.i() : r;
 }
 
 // Whole powers by squaring, wrapping. A negative exponent rounds 1/x^n towards zero.
 uint64_t power_bits(uint64_t base, uint64_t exponent) {
-    uint64_t result = 1;
-    for (; exponent; exponent >>= 1, base *= base)
-        if (exponent & 1) result *= base;
-    return result;
+  uint64_t result = 1;
+  for (; exponent; exponent >>= 1, base *= base)
+    if (exponent & 1) result *= base;
+  return result;
 }
 
 Scalar power(const Attrs&, Values v, Dtypes) {
-    if (v[0].is_f64()) return std::pow(v[0].f(), v[1].f());
-    if (v[0].is_u64()) return power_bits(v[0].u(), v[1].u());
-    const int64_t base = v[0].i(), exponent = v[1].i();
-    if (exponent >= 0) return static_cast<int64_t>(power_bits(v[0].u(), v[1].u()));
-    if (base == 1) return int64_t{1};
-    if (base == -1) return int64_t{exponent % 2 ? -1 : 1};
-    return int64_t{0};
+  if (v[0].is_f64()) return std::pow(v[0].f(), v[1].f());
+  if (v[0].is_u64()) return power_bits(v[0].u(), v[1].u());
+  const int64_t base = v[0].i(), exponent = v[1].i();
+  if (exponent >= 0) return static_cast<int64_t>(power_bits(v[0].u(), v[1].u()));
+  if (base == 1) return int64_t{1};
+  if (base == -1) return int64_t{exponent % 2 ? -1 : 1};
+  return int64_t{0};
 }
 
 template <auto op>
 Scalar of_float(const Attrs&, Values v, Dtypes) {
-    return op(v[0].f());
+  return op(v[0].f());
 }
 
 template <auto op>
 Scalar compare(const Attrs&, Values v, Dtypes) {
-    const Scalar &a = v[0], &b = v[1];
-    if (a.is_f64()) return op(a.f(), b.f());
-    if (a.is_i64()) return op(a.i(), b.i());
-    if (a.is_u64()) return op(a.u(), b.u());
-    return op(a.b(), b.b());
+  const Scalar &a = v[0], &b = v[1];
+  if (a.is_f64()) return op(a.f(), b.f());
+  if (a.is_i64()) return op(a.i(), b.i());
+  if (a.is_u64()) return op(a.u(), b.u());
+  return op(a.b(), b.b());
 }
 
 template <auto op>
 Scalar equality(const Attrs& attrs, Values v, Dtypes d) {
-    if (!v[0].is_complex()) return compare<op>(attrs, v, d);
-    return op(v[0].c(), v[1].c());
+  if (!v[0].is_complex()) return compare<op>(attrs, v, d);
+  return op(v[0].c(), v[1].c());
 }
 
 // NaN wins.
 template <bool larger>
 Scalar extreme(const Attrs&, Values v, Dtypes) {
-    const Scalar &a = v[0], &b = v[1];
-    if (a.is_f64()) {
-        if (std::isnan(a.f())) return a;
-        if (std::isnan(b.f())) return b;
-        return (a.f() < b.f()) == larger ? b : a;
-    }
-    if (a.is_i64()) return (a.i() < b.i()) == larger ? b : a;
-    return (a.u() < b.u()) == larger ? b : a;
+  const Scalar &a = v[0], &b = v[1];
+  if (a.is_f64()) {
+    if (std::isnan(a.f())) return a;
+    if (std::isnan(b.f())) return b;
+    return (a.f() < b.f()) == larger ? b : a;
+  }
+  if (a.is_i64()) return (a.i() < b.i()) == larger ? b : a;
+  return (a.u() < b.u()) == larger ? b : a;
 }
 
 template <auto op>
 Scalar bits(const Attrs&, Values v, Dtypes) {
-    if (v[0].is_bool()) return static_cast<bool>(op(uint64_t{v[0].b()}, uint64_t{v[1].b()}) & 1);
-    const uint64_t r = op(v[0].u(), v[1].u());
-    return v[0].is_u64() ? Scalar(r) : Scalar(static_cast<int64_t>(r));
+  if (v[0].is_bool()) return static_cast<bool>(op(uint64_t{v[0].b()}, uint64_t{v[1].b()}) & 1);
+  const uint64_t r = op(v[0].u(), v[1].u());
+  return v[0].is_u64() ? Scalar(r) : Scalar(static_cast<int64_t>(r));
 }
 
-uint64_t shift_count(const Scalar& count, Dtype d) { return count.u() & (static_cast<uint64_t>(size_of(d)) * 8 - 1); }
+uint64_t shift_count(const Scalar& count, Dtype d) {
+  return count.u() & (static_cast<uint64_t>(size_of(d)) * 8 - 1);
+}
 
 Scalar shift_left(const Attrs&, Values v, Dtypes d) {
-    const uint64_t r = v[0].u() << shift_count(v[1], d[0]);
-    return v[0].is_u64() ? Scalar(r) : Scalar(static_cast<int64_t>(r));
+  const uint64_t r = v[0].u() << shift_count(v[1], d[0]);
+  return v[0].is_u64() ? Scalar(r) : Scalar(static_cast<int64_t>(r));
 }
 
 Scalar shift_right(const Attrs&, Values v, Dtypes d) {
-    const uint64_t n = shift_count(v[1], d[0]);
-    return v[0].is_u64() ? Scalar(v[0].u() >> n) : Scalar(v[0].i() >> n);
+  const uint64_t n = shift_count(v[1], d[0]);
+  return v[0].is_u64() ? Scalar(v[0].u() >> n) : Scalar(v[0].i() >> n);
 }
 
 Scalar multiply_high(const Attrs&, Values v, Dtypes) { return (v[0].u() * v[1].u()) >> 32; }
 
 Scalar convert_value(const Attrs& attrs, Values v, Dtypes) {
-    const Scalar& x = v[0];
-    const Dtype to = attrs.dtype("dtype");
-    // The caller rounds, truncates or wraps. The narrow floats are reached from an integer by way of f32.
-    if (x.is_int() && (to == Dtype::f16 || to == Dtype::bf16)) return x.round_to(Dtype::f32);
-    return x;
+  const Scalar& x = v[0];
+  const Dtype to = attrs.dtype("dtype");
+  // The caller rounds, truncates or wraps. The narrow floats are reached from an integer by way of f32.
+  if (x.is_int() && (to == Dtype::f16 || to == Dtype::bf16)) return x.round_to(Dtype::f32);
+  return x;
 }
 
 Scalar bitcast_value(const Attrs&, Values v, Dtypes d) {
-    std::byte bytes[16] = {};
-    v[0].store(d[0], bytes);
-    if (d[1] == Dtype::boolean) return bytes[0] != std::byte{0};
-    return Scalar::load(d[1], bytes);
+  std::byte bytes[16] = {};
+  v[0].store(d[0], bytes);
+  if (d[1] == Dtype::boolean) return bytes[0] != std::byte{0};
+  return Scalar::load(d[1], bytes);
 }
 
 // ---- degrees (how a value scales with a running maximum)
@@ -284,38 +288,38 @@ bool is_number(const Degree& d) { return d.kind == Degree::Kind::number; }
 bool is_zero(const Degree& d) { return is_number(d) && d.number == 0; }
 
 Degree equal_degree(Degrees d) {  // scales with its inputs if they scale alike
-    for (const Degree& other : d)
-        if (!is_number(other) || !(other == d[0])) return kNone;
-    return d[0];
+  for (const Degree& other : d)
+    if (!is_number(other) || !(other == d[0])) return kNone;
+  return d[0];
 }
 Degree keep_degree(Degrees d) { return is_number(d[0]) ? d[0] : kNone; }
 Degree convert_degree(Degrees d) { return d[0]; }
 
 Degree add_degree(Degrees d) {
-    if (d[0] == kShift && is_zero(d[1])) return kShift;
-    if (d[1] == kShift && is_zero(d[0])) return kShift;
-    return equal_degree(d);
+  if (d[0] == kShift && is_zero(d[1])) return kShift;
+  if (d[1] == kShift && is_zero(d[0])) return kShift;
+  return equal_degree(d);
 }
 Degree subtract_degree(Degrees d) {
-    if (is_zero(d[0]) && d[1].kind == Degree::Kind::running) return kShift;
-    if (d[0] == kShift && is_zero(d[1])) return kShift;
-    return equal_degree(d);
+  if (is_zero(d[0]) && d[1].kind == Degree::Kind::running) return kShift;
+  if (d[0] == kShift && is_zero(d[1])) return kShift;
+  return equal_degree(d);
 }
 Degree multiply_degree(Degrees d) {
-    if (!is_number(d[0]) || !is_number(d[1])) return kNone;
-    return {Degree::Kind::number, d[0].number + d[1].number};
+  if (!is_number(d[0]) || !is_number(d[1])) return kNone;
+  return {Degree::Kind::number, d[0].number + d[1].number};
 }
 Degree divide_degree(Degrees d) {
-    if (!is_number(d[0]) || !is_number(d[1])) return kNone;
-    return {Degree::Kind::number, d[0].number - d[1].number};
+  if (!is_number(d[0]) || !is_number(d[1])) return kNone;
+  return {Degree::Kind::number, d[0].number - d[1].number};
 }
 Degree fma_degree(Degrees d) {
-    const Degree parts[] = {multiply_degree(d), d[2]};
-    return equal_degree(parts);
+  const Degree parts[] = {multiply_degree(d), d[2]};
+  return equal_degree(parts);
 }
 Degree exp_degree(Degrees d) {
-    if (d[0] == kShift) return {Degree::Kind::number, 1};
-    return is_zero(d[0]) ? d[0] : kNone;
+  if (d[0] == kShift) return {Degree::Kind::number, 1};
+  return is_zero(d[0]) ? d[0] : kNone;
 }
 Degree select_degree(Degrees d) { return is_zero(d[0]) ? equal_degree(d.subspan(1)) : kNone; }
 
@@ -331,84 +335,89 @@ Nodes no_derivative(const NodeRef& y, In) { return Nodes(y->inputs.size()); }
 // For a function of one variable: `factor` is its derivative, from y.
 template <auto factor>
 Nodes chain(const NodeRef& y, In dy) {
-    return {dy[0] * factor(y->inputs[0], y)};
+  return {dy[0] * factor(y->inputs[0], y)};
 }
 
 template <bool larger>
 Nodes extreme_vjp(const NodeRef& node, In dy) {
-    const NodeRef &x = node->inputs[0], &y = node->inputs[1];
-    if (!differentiable(x)) return Nodes(2);
-    const NodeRef half = select(map("equal", {x, y}), dy[0] * 0.5, like(x, 0));
-    const char* wins = larger ? "greater" : "less";
-    return {select(map(wins, {x, y}), dy[0], half), select(map(wins, {y, x}), dy[0], half)};
+  const NodeRef &x = node->inputs[0], &y = node->inputs[1];
+  if (!differentiable(x)) return Nodes(2);
+  const NodeRef half = select(map("equal", {x, y}), dy[0] * 0.5, like(x, 0));
+  const char* wins = larger ? "greater" : "less";
+  return {select(map(wins, {x, y}), dy[0], half), select(map(wins, {y, x}), dy[0], half)};
 }
 
 Nodes abs_vjp(const NodeRef& y, In dy) {
-    const NodeRef& x = y->inputs[0];
-    if (!differentiable(x)) return Nodes(1);
-    if (!is_complex(x->dtype())) return {dy[0] * map("sign", {x})};
-    const NodeRef scale = select(map("equal", {y, like(y, 0)}), like(y, 0), dy[0] / y);
-    return {map("make_complex", {scale * map("real", {x}), scale * map("imag", {x})})};
+  const NodeRef& x = y->inputs[0];
+  if (!differentiable(x)) return Nodes(1);
+  if (!is_complex(x->dtype())) return {dy[0] * map("sign", {x})};
+  const NodeRef scale = select(map("equal", {y, like(y, 0)}), like(y, 0), dy[0] / y);
+  return {map("make_complex", {scale * map("real", {x}), scale * map("imag", {x})})};
 }
 
 Nodes pow_vjp(const NodeRef& y, In dy) {
-    const NodeRef &x = y->inputs[0], &n = y->inputs[1];
-    if (!differentiable(x)) return Nodes(2);
-    const NodeRef zero = like(x, 0);
-    const NodeRef slope = select(map("equal", {n, zero}), zero, n * map("pow", {x, n - 1.0}));
-    const NodeRef log_x = select(map("greater", {x, zero}), map("log", {select(map("greater", {x, zero}), x, like(x, 1))}), zero);
-    return {dy[0] * slope, dy[0] * (y * log_x)};
+  const NodeRef &x = y->inputs[0], &n = y->inputs[1];
+  if (!differentiable(x)) return Nodes(2);
+  const NodeRef zero = like(x, 0);
+  const NodeRef slope = select(map("equal", {n, zero}), zero, n * map("pow", {x, n - 1.0}));
+  const NodeRef log_x =
+      select(map("greater", {x, zero}), map("log", {select(map("greater", {x, zero}), x, like(x, 1))}), zero);
+  return {dy[0] * slope, dy[0] * (y * log_x)};
 }
 
 // ---- expansions of what is short; the long ones are in numeric.cc
 
 Nodes sign_expand(const Node&, In in) {
-    const NodeRef& x = in[0];
-    const NodeRef zero = full(Scalar(0).round_to(x->dtype()), x->type()), one = full(Scalar(1).round_to(x->dtype()), x->type());
-    const NodeRef positive = map("greater", {x, zero});
-    if (is_unsigned_int(x->dtype())) return {select(positive, one, zero)};
-    return {select(positive, one, select(map("less", {x, zero}), -one, x))};  // x itself: zeros and NaN stay
+  const NodeRef& x = in[0];
+  const NodeRef zero = full(Scalar(0).round_to(x->dtype()), x->type()),
+                one = full(Scalar(1).round_to(x->dtype()), x->type());
+  const NodeRef positive = map("greater", {x, zero});
+  if (is_unsigned_int(x->dtype())) return {select(positive, one, zero)};
+  return {select(positive, one, select(map("less", {x, zero}), -one, x))};  // x itself: zeros and NaN stay
 }
 
 Nodes isnan_expand(const Node&, In in) { return {map("not_equal", {in[0], in[0]})}; }
 
 Nodes isfinite_expand(const Node&, In in) {
-    return {map("less", {map("abs", {in[0]}), like(in[0], std::numeric_limits<double>::infinity())})};
+  return {map("less", {map("abs", {in[0]}), like(in[0], std::numeric_limits<double>::infinity())})};
 }
 
-Nodes conj_expand(const Node&, In in) { return {map("make_complex", {map("real", {in[0]}), -map("imag", {in[0]})})}; }
+Nodes conj_expand(const Node&, In in) {
+  return {map("make_complex", {map("real", {in[0]}), -map("imag", {in[0]})})};
+}
 
 Nodes floor_divide_expand(const Node&, In in) {
-    const NodeRef &x = in[0], &y = in[1];
-    const NodeRef q = x / y;
-    if (is_float(x->dtype())) return {map("floor", {q})};
-    if (is_unsigned_int(x->dtype())) return {q};
-    const NodeRef zero = full(Scalar(0), x->type());
-    const NodeRef inexact = map("not_equal", {q * y, x});
-    const NodeRef negative = map("less", {map("bitwise_xor", {x, y}), zero});
-    const NodeRef down = map("logical_and", {map("logical_and", {inexact, negative}), map("not_equal", {y, zero})});
-    return {q - convert(down, x->dtype())};
+  const NodeRef &x = in[0], &y = in[1];
+  const NodeRef q = x / y;
+  if (is_float(x->dtype())) return {map("floor", {q})};
+  if (is_unsigned_int(x->dtype())) return {q};
+  const NodeRef zero = full(Scalar(0), x->type());
+  const NodeRef inexact = map("not_equal", {q * y, x});
+  const NodeRef negative = map("less", {map("bitwise_xor", {x, y}), zero});
+  const NodeRef down =
+      map("logical_and", {map("logical_and", {inexact, negative}), map("not_equal", {y, zero})});
+  return {q - convert(down, x->dtype())};
 }
 
 Nodes mod_expand(const Node&, In in) {
-    const NodeRef &x = in[0], &y = in[1];
-    const Type& type = x->type();
-    if (is_int(type.dtype)) {
-        const NodeRef zero = full(Scalar(0).round_to(type.dtype), type);
-        return {select(map("equal", {y, zero}), zero, x - y * map("floor_divide", {x, y}))};
-    }
-    // r = x - y*trunc(x/y) is exact while the quotient fits the mantissa; a quotient rounded up leaves a
-    // remainder of the wrong sign, which the last step mends. q = 0 is kept apart for an infinite y.
-    const NodeRef zero = like(x, 0);
-    const NodeRef q = map("trunc", {x / y});
-    const NodeRef r = select(map("equal", {q, zero}), x, map("fma", {-q, y, x}));
-    const NodeRef wrong = map("less", {r * map("sign", {y}), zero});
-    const NodeRef up = select(wrong, r + y, r);
-    const NodeRef high = map("greater_equal", {map("abs", {up}), map("abs", {y})});
-    const NodeRef finite = map("isfinite", {y});
-    const NodeRef in_range =
-        select(map("logical_and", {high, map("logical_and", {finite, map("not_equal", {y, zero})})}), up - y, up);
-    return {select(map("equal", {in_range, zero}), zero * y, in_range)};
+  const NodeRef &x = in[0], &y = in[1];
+  const Type& type = x->type();
+  if (is_int(type.dtype)) {
+    const NodeRef zero = full(Scalar(0).round_to(type.dtype), type);
+    return {select(map("equal", {y, zero}), zero, x - y * map("floor_divide", {x, y}))};
+  }
+  // r = x - y*trunc(x/y) is exact while the quotient fits the mantissa; a quotient rounded up leaves a
+  // remainder of the wrong sign, which the last step mends. q = 0 is kept apart for an infinite y.
+  const NodeRef zero = like(x, 0);
+  const NodeRef q = map("trunc", {x / y});
+  const NodeRef r = select(map("equal", {q, zero}), x, map("fma", {-q, y, x}));
+  const NodeRef wrong = map("less", {r * map("sign", {y}), zero});
+  const NodeRef up = select(wrong, r + y, r);
+  const NodeRef high = map("greater_equal", {map("abs", {up}), map("abs", {y})});
+  const NodeRef finite = map("isfinite", {y});
+  const NodeRef in_range = select(
+      map("logical_and", {high, map("logical_and", {finite, map("not_equal", {y, zero})})}), up - y, up);
+  return {select(map("equal", {in_range, zero}), zero * y, in_range)};
 }
 
 // ---- the records
@@ -443,7 +452,8 @@ const Prim kPrims[] = {
      .operands = kXY,
      .type = same<"mul", kNumber>,
      .eval = multiply,
-     .vjp = [](const NodeRef& y, In dy) { return Nodes{dy[0] * conj(y->inputs[1]), dy[0] * conj(y->inputs[0])}; },
+     .vjp = [](const NodeRef& y,
+               In dy) { return Nodes{dy[0] * conj(y->inputs[1]), dy[0] * conj(y->inputs[0])}; },
      .degree = multiply_degree,
      .range = range_of_product,
      .properties = {"commutative", "associative", "combine", "identity:one"}},
@@ -465,9 +475,9 @@ const Prim kPrims[] = {
      .eval = divide,
      .vjp =
          [](const NodeRef& y, In dy) {
-             if (!differentiable(y)) return Nodes(2);
-             const NodeRef dx = dy[0] / conj(y->inputs[1]);
-             return Nodes{dx, -(dx * conj(y))};
+           if (!differentiable(y)) return Nodes(2);
+           const NodeRef dx = dy[0] / conj(y->inputs[1]);
+           return Nodes{dx, -(dx * conj(y))};
          },
      .cost = 8,
      .degree = divide_degree,
@@ -478,9 +488,9 @@ const Prim kPrims[] = {
      .type = same<"neg", kNumber>,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
-             if (v[0].is_complex()) return Scalar(-v[0].c());
-             if (v[0].is_f64()) return Scalar(-v[0].f());
-             return v[0].is_u64() ? Scalar(0 - v[0].u()) : Scalar(static_cast<int64_t>(0 - v[0].u()));
+           if (v[0].is_complex()) return Scalar(-v[0].c());
+           if (v[0].is_f64()) return Scalar(-v[0].f());
+           return v[0].is_u64() ? Scalar(0 - v[0].u()) : Scalar(static_cast<int64_t>(0 - v[0].u()));
          },
      .vjp = [](const NodeRef&, In dy) { return Nodes{-dy[0]}; },
      .degree = keep_degree,
@@ -493,10 +503,10 @@ const Prim kPrims[] = {
      .type = real_part<"abs", kNumber>,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
-             if (v[0].is_complex()) return Scalar(std::hypot(v[0].c().real(), v[0].c().imag()));
-             if (v[0].is_f64()) return Scalar(std::fabs(v[0].f()));
-             if (v[0].is_u64()) return v[0];
-             return v[0].i() < 0 ? Scalar(static_cast<int64_t>(0 - v[0].u())) : v[0];
+           if (v[0].is_complex()) return Scalar(std::hypot(v[0].c().real(), v[0].c().imag()));
+           if (v[0].is_f64()) return Scalar(std::fabs(v[0].f()));
+           if (v[0].is_u64()) return v[0];
+           return v[0].i() < 0 ? Scalar(static_cast<int64_t>(0 - v[0].u())) : v[0];
          },
      .vjp = abs_vjp,
      .degree = keep_degree,
@@ -508,9 +518,9 @@ const Prim kPrims[] = {
      .type = same<"sign", kReal>,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
-             if (v[0].is_f64()) return v[0].f() > 0 ? Scalar(1.0) : v[0].f() < 0 ? Scalar(-1.0) : v[0];
-             if (v[0].is_u64()) return Scalar(uint64_t{v[0].u() > 0});
-             return Scalar(static_cast<int64_t>((v[0].i() > 0) - (v[0].i() < 0)));
+           if (v[0].is_f64()) return v[0].f() > 0 ? Scalar(1.0) : v[0].f() < 0 ? Scalar(-1.0) : v[0];
+           if (v[0].is_u64()) return Scalar(uint64_t{v[0].u() > 0});
+           return Scalar(static_cast<int64_t>((v[0].i() > 0) - (v[0].i() < 0)));
          },
      .vjp = no_derivative,
      .cost = 4,
@@ -678,8 +688,8 @@ const Prim kPrims[] = {
      .eval = modulo,
      .vjp =
          [](const NodeRef& y, In dy) {
-             if (!differentiable(y)) return Nodes(2);
-             return Nodes{dy[0], -(dy[0] * map("floor", {y->inputs[0] / y->inputs[1]}))};
+           if (!differentiable(y)) return Nodes(2);
+           return Nodes{dy[0], -(dy[0] * map("floor", {y->inputs[0] / y->inputs[1]}))};
          },
      .cost = 16,
      .expand = mod_expand},
@@ -757,9 +767,9 @@ const Prim kPrims[] = {
      .eval = [](const Attrs&, Values v, Dtypes) { return v[0].b() ? v[1] : v[2]; },
      .vjp =
          [](const NodeRef& y, In dy) {
-             if (!differentiable(y)) return Nodes(3);
-             const NodeRef zero = build::zeros_like(dy[0]);
-             return Nodes{NodeRef(), select(y->inputs[0], dy[0], zero), select(y->inputs[0], zero, dy[0])};
+           if (!differentiable(y)) return Nodes(3);
+           const NodeRef zero = build::zeros_like(dy[0]);
+           return Nodes{NodeRef(), select(y->inputs[0], dy[0], zero), select(y->inputs[0], zero, dy[0])};
          },
      .degree = select_degree,
      .properties = {"select", "choice"}},
@@ -835,8 +845,8 @@ const Prim kPrims[] = {
      kBool | kInt >,
      .eval =
          [](const Attrs&, Values v, Dtypes) {
-             if (v[0].is_bool()) return Scalar(!v[0].b());
-             return v[0].is_u64() ? Scalar(~v[0].u()) : Scalar(~v[0].i());
+           if (v[0].is_bool()) return Scalar(!v[0].b());
+           return v[0].is_u64() ? Scalar(~v[0].u()) : Scalar(~v[0].i());
          },
      .vjp = no_derivative,
      .range = range_of_corners,
@@ -864,9 +874,10 @@ const Prim kPrims[] = {
      .operands = kXY,
      .type =
          [](const Attrs&, In in) {
-             const Type t = same_type("multiply_high", kUnsigned, in);
-             if (t.dtype != Dtype::u32) user_error("multiply_high takes u32, but x is {}. Convert it first.", t.str());
-             return Types{t};
+           const Type t = same_type("multiply_high", kUnsigned, in);
+           if (t.dtype != Dtype::u32)
+             user_error("multiply_high takes u32, but x is {}. Convert it first.", t.str());
+           return Types{t};
          },
      .eval = multiply_high,
      .vjp = no_derivative,
@@ -883,9 +894,9 @@ const Prim kPrims[] = {
      .eval = convert_value,
      .vjp =
          [](const NodeRef& y, In dy) {
-             const Dtype from = y->inputs[0]->dtype();
-             if (!differentiable(y->inputs[0]) || !differentiable(y)) return Nodes(1);
-             return Nodes{convert(dy[0], from)};
+           const Dtype from = y->inputs[0]->dtype();
+           if (!differentiable(y->inputs[0]) || !differentiable(y)) return Nodes(1);
+           return Nodes{convert(dy[0], from)};
          },
      .degree = convert_degree,
      .range = range_of_corners},
@@ -918,14 +929,16 @@ const Prim kPrims[] = {
      .operands = kX,
      .type = real_part<"real", kComplex>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(v[0].c().real()); },
-     .vjp = [](const NodeRef&, In dy) { return Nodes{map("make_complex", {dy[0], build::zeros_like(dy[0])})}; },
+     .vjp = [](const NodeRef&,
+               In dy) { return Nodes{map("make_complex", {dy[0], build::zeros_like(dy[0])})}; },
      .degree = keep_degree},
     {.name = "imag",
      .doc = "The imaginary part of each element.",
      .operands = kX,
      .type = real_part<"imag", kComplex>,
      .eval = [](const Attrs&, Values v, Dtypes) { return Scalar(v[0].c().imag()); },
-     .vjp = [](const NodeRef&, In dy) { return Nodes{map("make_complex", {build::zeros_like(dy[0]), dy[0]})}; },
+     .vjp = [](const NodeRef&,
+               In dy) { return Nodes{map("make_complex", {build::zeros_like(dy[0]), dy[0]})}; },
      .degree = keep_degree},
     {.name = "conj",
      .doc = "The complex conjugate of each element.",

@@ -27,12 +27,12 @@ Type same_type(std::string_view prim, unsigned accepted, In);
 // The name of a record as a template argument: type rules are plain functions, and their errors name the
 // record.
 struct Name {
-    char text[24] = {};
-    template <size_t n>
-    consteval Name(const char (&name)[n]) {
-        for (size_t k = 0; k < n; ++k) text[k] = name[k];
-    }
-    constexpr std::string_view view() const { return text; }
+  char text[24] = {};
+  template <size_t n>
+  consteval Name(const char (&name)[n]) {
+    for (size_t k = 0; k < n; ++k) text[k] = name[k];
+  }
+  constexpr std::string_view view() const { return text; }
 };
 
 }  // namespace tenfold::prims
