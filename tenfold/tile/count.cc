@@ -89,6 +89,7 @@ struct Work {
   std::vector<uint64_t> depends;  // by value: atoms
   std::vector<double> depth;      // by value: of the chain of operations
   std::vector<double> saved;
+  std::vector<ValueId> changed;  // by the loops around, in order
   std::vector<AtomId> atoms;
   std::vector<uint8_t> seen;
 };
@@ -213,6 +214,7 @@ class Counter {
                       .statements = std::llround(statements_)};
     if (blocks > 0) {
       w_.depth.assign(kernel_.values.size(), 0);
+      w_.changed.clear();
       chain(kernel_.body);
     }
     traffic.chain = chain_;
@@ -747,7 +749,12 @@ class Counter {
       default: depth += cost;
     }
     chain_ = std::max(chain_, depth);
-    if (stmt.result >= 0) w_.depth[stmt.result] = depth;
+    if (stmt.result >= 0) set_depth(stmt.result, depth);
+  }
+
+  void set_depth(ValueId value, double depth) {
+    w_.depth[value] = depth;
+    w_.changed.push_back(value);
   }
 
   void chain(const Body& body) {
@@ -771,7 +778,7 @@ class Counter {
       if (loop.go.value >= 0) depth = std::max({depth, w_.depth[loop.go.value], w_.depth[carry.variable]});
       w_.saved.push_back(depth);
     }
-    for (size_t i = 0; i < loop.carries.size(); ++i) w_.depth[loop.carries[i].variable] = w_.saved[base + i];
+    for (size_t i = 0; i < loop.carries.size(); ++i) set_depth(loop.carries[i].variable, w_.saved[base + i]);
     w_.saved.resize(base);
   }
 
@@ -783,19 +790,23 @@ class Counter {
       for (const Carry& other : loop.carries)
         period += carry.next.value == other.variable && &carry != &other;
     period = std::min<int64_t>(period, 4);
+    const size_t first = w_.changed.size();
     for (int64_t i = 0; i < std::min(trips, period); ++i) iterate(loop);
     if (trips <= period) return;
-    const size_t base = w_.saved.size(), size = w_.depth.size();
-    w_.saved.insert(w_.saved.end(), w_.depth.begin(), w_.depth.end());
+    const size_t base = w_.saved.size(), last = w_.changed.size();
+    for (size_t i = first; i < last; ++i) w_.saved.push_back(w_.depth[w_.changed[i]]);
     const int64_t more = std::min(trips - period, period);
     for (int64_t i = 0; i < more; ++i) iterate(loop);
     const auto rest = static_cast<double>(trips - period - more) / static_cast<double>(more);
-    for (size_t i = 0; i < size; ++i) {
-      const double growth = w_.depth[i] - w_.saved[base + i];
-      if (growth > 0) w_.depth[i] += growth * rest;
-      chain_ = std::max(chain_, w_.depth[i]);
+    for (size_t i = first; i < last; ++i) {  // a value may stand there twice: all are read before one is set
+      double& saved = w_.saved[base + i - first];
+      const double depth = w_.depth[w_.changed[i]];
+      saved = depth + std::max(0.0, depth - saved) * rest;
+      chain_ = std::max(chain_, saved);
     }
+    for (size_t i = first; i < last; ++i) w_.depth[w_.changed[i]] = w_.saved[base + i - first];
     w_.saved.resize(base);
+    w_.changed.resize(last);
   }
 
   const Kernel& kernel_;
