@@ -21,7 +21,7 @@ def library():
 
 
 def empty(shape, dtype="f4"):
-    """An array aligned to 2 MiB where large (huge pages are asked for), else to 64 bytes; its pages are touched."""
+    """Zeros, aligned to 64 bytes; a large array is on huge pages where there are any."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     align = 1 << 21 if size >= 1 << 22 else 64
     block = np.empty(size + align, "u1")

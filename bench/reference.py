@@ -67,7 +67,7 @@ def cartpole_step(state, action):
 
 
 def check_trajectory(out, keys, actions=random_actions, atol=1e-6):
-    """Every step of an emitted rollout: actions by the agreed generator, physics, flags, limit and reset states."""
+    """Every step of an emitted rollout: actions as agreed, physics, flags, time limit, resets."""
     obs, act, done = out["obs"], out["action"], (out["terminated"] | out["truncated"]).astype(bool)
     steps, envs = act.shape
     for t in range(steps):

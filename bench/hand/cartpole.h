@@ -95,7 +95,7 @@ inline void put_fresh(Lanes& s, M done, const F (&fresh)[4]) {
 inline F fresh_of(I word) { return fma(unit(word), all(2 * kResetBound), all(-kResetBound)); }
 
 // Two blocks for the 16 lanes of a vector; `n` counts the steps begun, 0 at the start.
-inline void reset(Lanes& s, M done, const Keys& keys, uint32_t n) {
+[[gnu::always_inline]] inline void reset(Lanes& s, M done, const Keys& keys, uint32_t n) {
   const Words key = keys.resets.block(n), draw = first_block(key.word[0], key.word[1]);
   put_fresh<false>(
       s, done,

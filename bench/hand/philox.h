@@ -68,7 +68,7 @@ class Stream {
     }
   }
 
-  Words block(uint32_t n) const {
+  [[gnu::always_inline]] Words block(uint32_t n) const {
     const uint64_t p0 = uint64_t{kMultiplier0} * n;
     const I low = all_u32(static_cast<uint32_t>(p0)), hi = all_u32(p0 >> 32);
     Half c[2];
@@ -92,7 +92,7 @@ using FoldIn = Stream<kDomain, kFoldIn>;
 // The block with counter (n, 0, c2, c3) of keys used once, from the second round on: the first is folded by
 // hand.
 template <uint32_t C2, uint32_t C3>
-inline Words block_once(I k0, I k1, uint32_t n) {
+[[gnu::always_inline]] inline Words block_once(I k0, I k1, uint32_t n) {
   constexpr uint64_t p1 = uint64_t{kMultiplier1} * C2;
   const uint64_t p0 = uint64_t{kMultiplier0} * n;
   Half c[2];

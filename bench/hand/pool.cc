@@ -10,6 +10,7 @@ namespace hand {
 namespace {
 
 constexpr auto kSpin = std::chrono::milliseconds(1);
+constexpr int kTurnsToYield = 4096;
 
 // One worker's mailbox, alone on its cache line.
 struct alignas(64) Worker {

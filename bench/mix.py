@@ -1,0 +1,63 @@
+"""What the instructions of the hand-written CartPole loop allow: `python bench/mix.py` prints the count.
+
+The parts of a step are functions of their own in bench/hand/mix.cc. Every x86 core so far starts at most two
+512-bit arithmetic instructions a cycle, so half their number is a bound in cycles (llvm-mca's, printed beside
+it, knows the ports of each instruction but takes a 512-bit logic operation of Zen 4 for one of four a cycle).
+A step of 16 environments = one step + a quarter of a block of actions + a reset where some lane is done.
+"""
+
+import re
+import subprocess
+import sys
+
+import hand
+
+LANES, STEPS_A_BLOCK, ARITHMETIC_A_CYCLE = 16, 4, 2
+EPISODE = 22.4  # steps, of the random policy
+PARTS = ("step", "block", "reset")
+
+
+def _assembly(path, function):
+    text = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", "--no-addresses", f"--disassemble={function}", path],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [line.strip() for line in text.splitlines() if re.match(r"\s+[a-z]", line)]
+
+
+def _is_arithmetic(line):
+    return ("zmm" in line or "%k" in line) and not re.match(r"vmov(d?q?[au]|u?aps|ups|dqa|dqu|nt)\S*\s", line)
+
+
+def _mca(lines):
+    code = "\n".join(x for x in lines if not x.startswith(("ret", "call", "j", "nop", "endbr")))
+    try:
+        out = subprocess.run(
+            ["llvm-mca-19", "-mcpu=native"], input=code, capture_output=True, text=True, check=True
+        ).stdout
+        return float(re.search(r"Block RThroughput:\s*([\d.]+)", out)[1])
+    except (OSError, subprocess.CalledProcessError, TypeError):
+        return None
+
+
+def cycles_a_step():
+    """Bounds in cycles: of the parts for 16 environments, and "step" for one environment."""
+    path = hand.library()._name
+    counts, mca = {}, {}
+    for part in PARTS:
+        lines = _assembly(path, f"hand_mix_{part}")
+        counts[part], mca[part] = sum(map(_is_arithmetic, lines)), _mca(lines)
+    some_done = 1 - (1 - 1 / EPISODE) ** LANES
+    total = lambda of: of["step"] + of["block"] / STEPS_A_BLOCK + of["reset"] * some_done
+    out = {
+        "instructions": counts,
+        "some lane done": some_done,
+        "step": total(counts) / ARITHMETIC_A_CYCLE / LANES,
+    }
+    if all(mca.values()):
+        out["mca"], out["mca step"] = mca, total(mca) / LANES
+    return out
+
+
+if __name__ == "__main__":
+    print(cycles_a_step(), file=sys.stdout)

@@ -1,0 +1,82 @@
+"""The hand-written loops."""
+
+import ctypes
+import time
+
+import hand
+import reference
+from harness import THREADS, Prepared
+
+from . import ops, policy_weights
+
+
+def prepare(case):
+    return _cartpole(case) if case["work"] == "cartpole" else _memory(case)
+
+
+def _cartpole(case):
+    envs, steps, config = case["envs"], case["steps"], case.get("config", {})
+    keys = reference.split(reference.key(7), envs)
+    if case["policy"] == "random":
+        run, out = hand.rollout(keys, steps, THREADS, case.get("emit", False), **config)
+    else:
+        run, out = hand.policy_rollout(keys, steps, policy_weights(), case["policy"] == "tanh", THREADS)
+    return Prepared(run, lambda: out, envs * steps)
+
+
+def _memory(case):
+    op, size, lib = case["op"], case["bytes"], hand.library()
+    streaming = case.get("config", {}).get("streaming", False)
+    n64, two = ctypes.c_int64, ctypes.c_int(THREADS)
+    p, stream = hand.pointer, ctypes.c_int(streaming)
+    if op == "memset":
+        y = hand.empty(size, "u1")
+        return Prepared(lambda: lib.hand_memset(p(y), n64(size), two, stream), lambda: {"y": y[:64]}, size)
+    arrays = [hand.copied(a) for a in ops.inputs("softmax" if op == "copy" else op, size)]
+    y, (rows, cols) = hand.empty(arrays[0].shape), (arrays[0].size // ops.COLS, ops.COLS)
+    n = n64(rows * cols)
+    if op == "copy":
+        return Prepared(
+            lambda: lib.hand_copy(p(arrays[0]), p(y), n, two, stream), lambda: {"y": y[:1024]}, 2 * size
+        )
+    if op == "softmax":
+        run = lambda: lib.hand_softmax(p(arrays[0]), p(y), n64(rows), n64(cols), two, stream)
+    elif op == "layer_norm":
+        run = lambda: lib.hand_layer_norm(*map(p, arrays), p(y), n64(rows), n64(cols), two, stream)
+    elif op == "mish":
+        run = lambda: lib.hand_mish(p(arrays[0]), p(y), n, two, stream)
+    elif op == "adam":
+        kept, first = arrays, [a.copy() for a in arrays] if size <= 1 << 22 else None
+        numbers = [ctypes.c_float(x) for x in (*ops.ADAM, *ops.adam_scales())]
+        run = lambda: lib.hand_adam(*map(p, kept), n, *numbers, two)
+
+        def outputs():
+            for a, b in zip(kept, first or (), strict=False):
+                a[...] = b
+            if first:
+                run()
+            return {k: kept[i] for k, i in (("p", 0), ("m", 2), ("v", 3))} if first else {}
+
+        return Prepared(run, outputs, 1)
+    else:
+        raise NotImplementedError(f"no hand loop for {op}")
+    return Prepared(run, lambda: {"y": y[:1024]}, 1)
+
+
+def machine():
+    lib = hand.library()
+    return {"ghz": lib.hand_clock_ghz(), "peak_gflops": lib.hand_peak_gflops(THREADS)}
+
+
+def copy_bandwidth(size):
+    """Bytes a second read and written by the better of two copies and the better memset, best of ten."""
+    best = {}
+    for name in ("copy", "memset"):
+        for streaming in (False, True):
+            prepared = _memory({"op": name, "bytes": size, "config": {"streaming": streaming}})
+            prepared.run()
+            for _ in range(10):
+                start = time.perf_counter()
+                prepared.run()
+                best[name] = max(best.get(name, 0), prepared.units / (time.perf_counter() - start))
+    return best

@@ -1,0 +1,163 @@
+"""tenfold, through its public API only."""
+
+import math
+
+import numpy as np
+from harness import Prepared
+
+import tenfold as tn
+
+from . import ops, policy_weights
+
+FIELDS = ("obs", "action", "reward", "terminated", "truncated")
+
+
+def prepare(case):
+    return {"cartpole": _cartpole, "op": _memory, "scan": _scan}[case["work"]](case)
+
+
+def mlp(weights, hidden):
+    """A policy that samples action 1 with the softmax of the logits at 1."""
+    w1, b1, w2, b2, w3, b3 = weights
+
+    def policy(obs, carry, key, t):
+        h = hidden(hidden(obs @ w1 + b1) @ w2 + b2)
+        logits = h @ w3 + b3
+        odds = 1.0 + tn.exp(logits[0] - logits[1])
+        u = tn.random.uniform(key, (), offset=t)
+        return tn.astype(u * odds < 1.0, "i32"), {}, carry
+
+    return policy
+
+
+def _cartpole(case):
+    envs, steps = case["envs"], case["steps"]
+    policy = None
+    if case["policy"] != "random":
+        hidden = tn.tanh if case["policy"] == "tanh" else lambda x: tn.maximum(x, 0.0)
+        policy = mlp([tn.asarray(w) for w in policy_weights()], hidden)
+    emit = FIELDS if case.get("emit") else ()
+    key, kept = tn.random.key(7), {}
+
+    def run():
+        kept["out"] = out = tn.rollout("CartPole-v1", policy, num_envs=envs, steps=steps, key=key, emit=emit)
+        np.asarray(out.returns)  # waits, without a copy
+
+    def outputs():
+        return {name: np.asarray(getattr(kept["out"], name)) for name in ("returns", "episodes", *emit)}
+
+    return Prepared(run, outputs, envs * steps)
+
+
+def _functions():
+    def normalised(x):
+        d = x - tn.mean(x, axis=-1, keepdims=True)
+        return d * tn.rsqrt(tn.mean(d * d, axis=-1, keepdims=True) + ops.EPSILON)
+
+    def softmax(x):
+        e = tn.exp(x - tn.max(x, axis=-1, keepdims=True))
+        return e / tn.sum(e, axis=-1, keepdims=True)
+
+    def log_softmax(x):
+        shifted = x - tn.max(x, axis=-1, keepdims=True)
+        return shifted - tn.log(tn.sum(tn.exp(shifted), axis=-1, keepdims=True))
+
+    def dropout_norm(key, x, bias, residual, gain, shift):
+        kept = tn.random.uniform(key, x.shape) >= ops.DROP
+        return normalised(residual + tn.where(kept, (x + bias) * (1 / (1 - ops.DROP)), 0.0)) * gain + shift
+
+    def adam(p, g, m, v):
+        rate, b1, b2, epsilon = ops.ADAM
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        c1, c2 = ops.adam_scales()
+        return p - rate * c1 * m / (tn.sqrt(v * c2) + epsilon), m, v
+
+    def rope(x, cos, sin):
+        a, b = x[:, : ops.COLS // 2], x[:, ops.COLS // 2 :]
+        return tn.concat([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+    return {
+        "softmax": softmax,
+        "log_softmax": log_softmax,
+        "layer_norm": lambda x, w, b: normalised(x) * w + b,
+        "rms_norm": lambda x, w: x * tn.rsqrt(tn.mean(x * x, axis=-1, keepdims=True) + ops.EPSILON) * w,
+        "gelu": lambda x: 0.5 * x * (1.0 + tn.erf(x * math.sqrt(0.5))),
+        "mish": lambda x: x * tn.tanh(tn.log1p(tn.exp(x))),
+        "dropout_norm": dropout_norm,
+        "adam": adam,
+        "rope": rope,
+        "chain": lambda x: ops.chain(x, tn),
+    }
+
+
+def _memory(case):
+    op, size = case["op"], case["bytes"]
+    arrays = [tn.asarray(a) for a in ops.inputs(op, size)]
+    if op == "dropout_norm":
+        arrays.insert(0, tn.random.key(3))
+    call = tn.jit(_functions()[op], donate=("p", "m", "v") if op == "adam" else ())
+    first = [np.array(a) for a in arrays] if op == "adam" and size <= 1 << 22 else None
+    kept = {}
+
+    def run():
+        kept["y"] = y = call(*arrays)
+        if op == "adam":
+            arrays[0], arrays[2], arrays[3] = y
+
+    def outputs():
+        if op != "adam":
+            return {"y": np.asarray(kept["y"])[:1024]}
+        if not first:
+            return {}
+        return dict(zip(("p", "m", "v"), map(np.asarray, call(*map(tn.asarray, first))), strict=True))
+
+    return Prepared(run, outputs, 1)
+
+
+def explained(op, size):
+    """What explain says of an op: launches, bytes read and written, least bytes."""
+    arrays = [tn.asarray(a) for a in ops.inputs(op, size)]
+    if op == "dropout_norm":
+        arrays.insert(0, tn.random.key(3))
+    e = tn.explain(_functions()[op], *arrays, donate=("p", "m", "v") if op == "adam" else ())
+    return {"launches": e.launches, "bytes": e.bytes_read + e.bytes_written, "least": e.bytes_least}
+
+
+# ---- figure 5: a simulator of adjustable state, K steps in one launch or one launch a step
+
+
+def _scan_step(state, t):
+    return state * 0.999 + 0.001 * tn.sin(state), None
+
+
+def _scan_functions(steps):
+    folded = lambda state: tn.scan(_scan_step, state, length=steps)[0]
+    single = lambda state: _scan_step(state, 0)[0]
+    return folded, single
+
+
+def _scan(case):
+    """envs, state_bytes, steps, folded."""
+    words = case["state_bytes"] // 4
+    start = tn.asarray(np.random.default_rng(0).random((case["envs"], words), dtype="f4"))
+    folded, single = map(tn.jit, _scan_functions(case["steps"]))
+    kept = {}
+
+    def run():
+        state = start
+        if case["folded"]:
+            state = folded(state)
+        else:
+            for _ in range(case["steps"]):
+                state = single(state)
+        kept["state"] = state
+        np.asarray(state)
+
+    return Prepared(run, lambda: {"state": np.asarray(kept["state"])[:64]}, case["envs"] * case["steps"])
+
+
+def scan_prediction(envs, state_bytes, steps):
+    """How much faster explain says one launch is than one launch a step."""
+    state = tn.asarray(np.zeros((envs, state_bytes // 4), "f4"))
+    folded, single = _scan_functions(steps)
+    return steps * tn.explain(single, state).seconds / tn.explain(folded, state).seconds

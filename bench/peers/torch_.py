@@ -1,0 +1,126 @@
+"""PyTorch: torch.compile (ten CartPole steps a call; the memory-bound set) and eager."""
+
+import numpy as np
+import torch
+from harness import THREADS, Prepared
+
+from . import ops, policy_weights
+
+torch.set_num_threads(THREADS)
+STEPS_A_CALL = 10
+LIMIT = 12 * 2 * np.pi / 360
+
+
+def prepare(case):
+    torch._dynamo.reset()
+    with torch.no_grad():
+        prepared = _cartpole(case) if case["work"] == "cartpole" else _memory(case)
+    run = prepared.run
+
+    def without_gradients():
+        with torch.inference_mode():
+            run()
+
+    prepared.run = without_gradients
+    return prepared
+
+
+def _step(state, elapsed, returns, episodes, act):
+    x, v, theta, omega = state
+    action = act(state)
+    force = torch.where(action, 10.0 / 1.1, -10.0 / 1.1)
+    sin, cos = torch.sin(theta), torch.cos(theta)
+    temp = force + (0.05 / 1.1) * omega * omega * sin
+    alpha = (9.8 * sin - cos * temp) / (2 / 3 - (0.05 / 1.1) * cos * cos)
+    accel = temp - (0.05 / 1.1) * alpha * cos
+    x, v = x + 0.02 * v, v + 0.02 * accel
+    theta, omega = theta + 0.02 * omega, omega + 0.02 * alpha
+    elapsed = elapsed + 1
+    done = (x.abs() > 2.4) | (theta.abs() > LIMIT) | (elapsed >= 500)
+    fresh = torch.rand(4, len(x)) * 0.1 - 0.05
+    state = tuple(torch.where(done, new, old) for new, old in zip(fresh, (x, v, theta, omega), strict=True))
+    return state, torch.where(done, 0, elapsed), returns + 1.0, episodes + done
+
+
+def _cartpole(case):
+    """config: eager (default False)."""
+    envs, steps, eager = case["envs"], case["steps"], case.get("config", {}).get("eager", False)
+    if case["policy"] == "random":
+        act = lambda state: torch.rand(envs) < 0.5
+    else:
+        w1, b1, w2, b2, w3, b3 = map(torch.from_numpy, policy_weights())
+        hidden = torch.tanh if case["policy"] == "tanh" else torch.relu
+
+        def act(state):
+            h = hidden(torch.addmm(b1, torch.stack(state, -1), w1))
+            logits = torch.addmm(b3, hidden(torch.addmm(b2, h, w2)), w3)
+            return torch.rand(envs) < torch.sigmoid(logits[:, 1] - logits[:, 0])
+
+    def steps_a_call(state, elapsed, returns, episodes):
+        for _ in range(1 if eager else STEPS_A_CALL):
+            state, elapsed, returns, episodes = _step(state, elapsed, returns, episodes, act)
+        return state, elapsed, returns, episodes
+
+    call = steps_a_call if eager else torch.compile(steps_a_call, fullgraph=True, dynamic=False)
+    start = (tuple(torch.rand(4, envs) * 0.1 - 0.05), torch.zeros(envs, dtype=torch.int32), torch.zeros(envs),
+             torch.zeros(envs, dtype=torch.int32))  # fmt: skip
+    kept = {}
+
+    def run():
+        carry = start
+        for _ in range(steps if eager else steps // STEPS_A_CALL):
+            carry = call(*carry)
+        kept.update(returns=carry[2], episodes=carry[3])
+
+    return Prepared(run, lambda: kept, envs * steps)
+
+
+def _functions():
+    F = torch.nn.functional
+    last = (ops.COLS,)
+
+    def adam(p, g, m, v):
+        rate, b1, b2, epsilon = ops.ADAM
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        c1, c2 = ops.adam_scales()
+        return p - rate * c1 * m / (torch.sqrt(v * c2) + epsilon), m, v
+
+    def rope(x, cos, sin):
+        a, b = x[:, : ops.COLS // 2], x[:, ops.COLS // 2 :]
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+    return {
+        "softmax": lambda x: torch.softmax(x, -1),
+        "log_softmax": lambda x: torch.log_softmax(x, -1),
+        "layer_norm": lambda x, w, b: F.layer_norm(x, last, w, b, ops.EPSILON),
+        "rms_norm": lambda x, w: F.rms_norm(x, last, w, ops.EPSILON),
+        "gelu": F.gelu,
+        "mish": F.mish,
+        "dropout_norm": lambda x, bias, r, w, b: F.layer_norm(
+            r + F.dropout(x + bias, ops.DROP), last, w, b, ops.EPSILON
+        ),
+        "adam": adam,
+        "rope": rope,
+        "chain": lambda x: ops.chain(x, torch),
+    }
+
+
+def _memory(case):
+    """config: donate writes Adam's results into its inputs, as an optimiser would."""
+    op, size = case["op"], case["bytes"]
+    arrays = [torch.from_numpy(a) for a in ops.inputs(op, size)]
+    call = torch.compile(_functions()[op], fullgraph=True, dynamic=False)
+    kept = {}
+
+    def run():
+        kept["y"] = call(*arrays)
+
+    def outputs():
+        y = kept["y"]
+        return (
+            dict(zip(("p", "m", "v"), (a[:1024] for a in y), strict=True))
+            if op == "adam"
+            else {"y": y[:1024]}
+        )
+
+    return Prepared(run, outputs, 1)
