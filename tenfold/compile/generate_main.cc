@@ -100,7 +100,7 @@ std::string page_entry(const Prim& prim) {
     for (int k = 0; k < static_cast<int>(prim.operands.size()); ++k) operands += fmt::format("{}`{}`", k ? ", " : "", prim.operands[k]);
     if (!operands.empty()) out += fmt::format("- inputs: {}\n", operands);
     for (const AttrSpec& a : prim.attributes) out += fmt::format("- attribute `{}` ({}): {}\n", a.name, attr_type(a.type), a.doc);
-    if (has_function(prim)) out += fmt::format("- Python: `tn.{}`, C++: `tenfold::{}`\n", plain_name(prim), plain_name(prim));
+    if (has_function(prim)) out += fmt::format("- Python: `tn.{}`, C++: `tenfold::lang::{}`\n", plain_name(prim), plain_name(prim));
     if (prim.kind == Kind::map || prim.kind == Kind::reduce) out += fmt::format("- cost: {} scalar operations a point\n", prim.cost);
     if (!prim.vjp) out += "- no derivative\n";
     if (prim.expand) out += "- composed: planned as a graph of simpler primitives\n";
