@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "tenfold/base/error.h"
+#include "tenfold/ir/build.h"
 #include "tenfold/runtime/allocator.h"
 #include "tenfold/target/cpu.h"
 #include "tenfold/tile/program.h"
@@ -150,6 +151,63 @@ TEST(Llvm, Corpus) {
       if (symbols.empty()) break;
     }
   }
+}
+
+constexpr int kN = 37;
+
+// y = prim(a, b, c) over kN elements: two blocks, the second with a ragged end.
+std::string map_kernel(const Node& node, int index) {
+  std::string args, loads, operands;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const auto d = name(node.inputs[i]->dtype());
+    args += fmt::format("x{}: {}[{}], ", i, d, kN);
+    loads += fmt::format("    %x{} = load x{}[24*bo + bi] : {}[bi]\n", i, i, d);
+    operands += fmt::format("{}%x{}", i ? ", " : "", i);
+  }
+  std::string attrs;
+  for (const auto& [key, value] : node.attrs) attrs += fmt::format(" {}={}", key, name(std::get<Dtype>(value)));
+  return fmt::format(
+      "tenfold 1\nkernel {}_{}({}out y: {}[{}]) {{\n  atom bo in 2, bi in 24\n  vector bi\n  guard 24*bo + bi < {}\n  grid bo {{\n{}"
+      "    %y = {} {}{} : {}[bi]\n    store y[24*bo + bi] = %y\n  }}\n}}\n",
+      node.prim->name, index, args, name(node.dtype()), kN, kN, loads, node.prim->name, operands, attrs, name(node.dtype()));
+}
+
+TEST(Llvm, EveryMapRecordOnEveryDtype) {
+  size_t count = 0;
+  for (const Prim* p : all_prims()) {
+    if (p->kind != Kind::map || p->expand) continue;
+    std::vector<tile::Kernel> kernels;
+    for (int d = 0; d < kDtypeCount; ++d)
+      for (int to = 0; to < kDtypeCount; ++to) {
+        const bool typed = !p->attributes.empty();
+        if (!typed && to > 0) continue;
+        Nodes in;
+        for (int i = 0; i < p->arity; ++i)
+          in.push_back(build::parameter(i, {p->name == "select" && i == 0 ? Dtype::boolean : static_cast<Dtype>(d), {kN}}));
+        try {
+          const NodeRef node = make(*p, in, typed ? Attrs{{"dtype", static_cast<Dtype>(to)}} : Attrs{});
+          kernels.push_back(tile::parse_kernel(map_kernel(*node, static_cast<int>(kernels.size()))));
+        } catch (const UserError&) {  // not of this dtype
+        }
+      }
+    ASSERT_FALSE(kernels.empty()) << p->name;
+    std::vector<const tile::Kernel*> pointers;
+    for (const auto& k : kernels) pointers.push_back(&k);
+    std::vector<std::vector<Code>> codes;  // by instruction set
+    for (const std::string& isa : runnable_isas()) codes.push_back(cpu_target(isa)->compile(pointers));
+    for (size_t i = 0; i < kernels.size(); ++i)
+      for (unsigned seed = 1; seed <= 4; ++seed) {
+        const auto in = arguments(kernels[i], {}, true, seed);
+        const auto want = interpret(kernels[i], in, {});
+        // The interpreter computes complex numbers in f64.
+        const double ulp = is_complex(kernels[i].args[0].dtype) ? 64 : 0;
+        for (size_t n = 0; n < codes.size(); ++n)
+          expect_same(kernels[i], execute(codes[n][i], kernels[i], in, {}), want, ulp, runnable_isas()[n]);
+      }
+    count += kernels.size();
+    ASSERT_FALSE(HasFailure());
+  }
+  EXPECT_GT(count, 400u);
 }
 
 }  // namespace

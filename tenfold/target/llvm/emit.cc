@@ -47,6 +47,9 @@ void walk(const tile::Body& body, F&& f, G&& g) {
     }
 }
 
+constexpr int64_t kUnrolledWork = 96;  // statement-vectors of a run that are written out; more become a loop
+constexpr int64_t kStripWork = 64;     // in the body of such a loop
+
 bool is_update(Op op) { return op == Op::fill || op == Op::copy || op == Op::accumulate || op == Op::contract; }
 
 }  // namespace
@@ -254,6 +257,8 @@ void Emitter::run() {
     }
     b.SetInsertPoint(done);
     b.CreateRetVoid();
+    if (sink->use_empty()) sink->eraseFromParent();
+    if (zero->use_empty()) zero->eraseFromParent();
 }
 
 // Blocks [begin, end): their atoms are decoded once and then counted up, the last one fastest.
@@ -476,17 +481,21 @@ std::vector<AtomId> Emitter::outer_axes(const Run& r) const {
     return axes;
 }
 
-void Emitter::run_cells(const Run& r) {
+void Emitter::prepare_run(const Run& r) {
     prepared_.clear();
+    for (const tile::Item* i : r.items)
+        if (const Stmt* s = stmt_of(*i)) {
+            const bool view = views_.count(s->result) && s->op != Op::write && views_.at(s->result) == s;
+            prepared_.emplace(s, prepare(*s, view));
+        }
+}
+
+void Emitter::run_cells(const Run& r) {
     std::vector<AtomId> outer = outer_axes(r);
-    for (const tile::Item* i : r.items) {
-        const Stmt* s = stmt_of(*i);
-        if (!s) continue;
-        const bool view = views_.count(s->result) && s->op != Op::write && views_.at(s->result) == s;
-        const Prepared& p = prepared_.emplace(s, prepare(*s, view)).first->second;
+    prepare_run(r);
+    for (const auto& [s, p] : prepared_)
         if (p.access)
             for (const auto& [atom, coef] : p.access->group_axes) std::erase(outer, atom);
-    }
     int chunks = 1;
     if (r.vector >= 0) {
         const AtomId v[] = {r.vector};
@@ -494,20 +503,133 @@ void Emitter::run_cells(const Run& r) {
     }
     int64_t points = 1;
     for (AtomId a : outer) points *= k.atoms[static_cast<size_t>(a)].extent.value();
+    const int64_t work = points * chunks * static_cast<int64_t>(r.items.size());
+    std::vector<AtomId> looped;
+    if (work > kUnrolledWork && ends_inside(r)) looped = strip_axes(r, outer, chunks, work);
+    if (looped.empty()) return cells(r, outer, {}, 0, chunks);
+    // What does not vary stands before the loops.
+    for (const tile::Item* i : r.items)
+        if (const Stmt* s = stmt_of(*i); s && !has_axis(*s, looped[0])) item(*i, {{}, r.vector, 0, 1});
+    strip(r, outer, looped, 0, chunks, work);
+}
+
+// Every point of `outer`, and the vectors [first, last).
+void Emitter::cells(const Run& r, std::span<const AtomId> outer, const Limit& limit, int first, int last) {
+    int64_t points = 1;
+    auto extent = [&](AtomId a) {
+        const auto it = limit.extents.find(a);
+        return it != limit.extents.end() ? it->second : k.atoms[static_cast<size_t>(a)].extent.value();
+    };
+    for (AtomId a : outer) points *= extent(a);
     for (int64_t point = 0; point < points; ++point) {
         Cell cell;
         cell.vector = r.vector;
         int64_t rest = point;
-        for (size_t i = outer.size(); i-- > 0;) {
-            const int64_t extent = k.atoms[static_cast<size_t>(outer[i])].extent.value();
-            cell.fixed.push_back({outer[i], rest % extent});
-            rest /= extent;
+        for (size_t i = outer.size(); i-- > 0; rest /= extent(outer[i])) cell.fixed.push_back({outer[i], rest % extent(outer[i])});
+        for (int chunk = first; chunk < last; chunk += options.group) {
+            cell.first = chunk;
+            cell.count = std::min(options.group, last - chunk);
+            for (const tile::Item* i : r.items)
+                if (const Stmt* s = stmt_of(*i); !s || limit.uniform < 0 || has_axis(*s, limit.uniform)) item(*i, cell);
         }
-        for (int first = 0; first < chunks; first += options.group) {
-            cell.first = first;
-            cell.count = std::min(options.group, chunks - first);
-            for (const tile::Item* i : r.items) item(*i, cell);
+    }
+}
+
+bool Emitter::has_axis(const Stmt& s, AtomId a) const {
+    const bool writes = s.op == Op::store || s.op == Op::write;
+    return contains(writes ? s.axes : k.values[static_cast<size_t>(s.result)].axes, a);
+}
+
+// Is nothing that the run defines used after it?
+bool Emitter::ends_inside(const Run& r) const {
+    for (ValueId v : r.defined) {
+        if (views_.count(v)) return false;
+        int n = 0;
+        for (const tile::Item* i : r.items) n += count_uses(*i, v);
+        if (n < uses_[static_cast<size_t>(v)] || spilled_.count(v)) return false;
+    }
+    for (const tile::Item* i : r.items)
+        if (const Stmt* s = stmt_of(*i); !s || is_update(s->op)) return false;
+    return true;
+}
+
+// Axes that become loops, outermost first: a value in registers cannot be indexed by one.
+std::vector<AtomId> Emitter::strip_axes(const Run& r, std::span<const AtomId> outer, int chunks, int64_t work) const {
+    std::vector<AtomId> axes, looped;
+    for (AtomId a : outer)
+        if (k.atoms[static_cast<size_t>(a)].extent.value() > 3) axes.push_back(a);
+    if (r.vector >= 0 && chunks > 3) axes.push_back(r.vector);
+    for (AtomId a : axes) {
+        bool can = work > kUnrolledWork;
+        for (const tile::Item* i : r.items) {
+            const Stmt& s = *stmt_of(*i);
+            can &= has_axis(s, a) || looped.empty();
+            for (AtomId l : looped) can &= has_axis(s, a) == has_axis(s, l);
+            for (const auto& o : s.operands)
+                can &= r.defined.count(o.value) || spilled_.count(o.value) || !contains(k.values[static_cast<size_t>(o.value)].axes, a);
         }
+        if (!can) continue;
+        looped.push_back(a);
+        work /= a == r.vector ? chunks : k.atoms[static_cast<size_t>(a)].extent.value();
+    }
+    return looped;
+}
+
+void Emitter::strip(const Run& r, std::span<const AtomId> outer, std::span<const AtomId> looped, size_t depth, int chunks, int64_t work) {
+    const AtomId axis = looped[depth];
+    const size_t atom = static_cast<size_t>(axis);
+    const bool along = axis == r.vector;
+    const AtomId v[] = {axis};
+    const int64_t step = along ? layout(v).lanes : 1;              // coordinates per turn
+    const int64_t whole = k.atoms[atom].extent.value() / step;     // turns without a ragged vector
+    work /= along ? chunks : whole;
+    int64_t unroll = 1;
+    const bool innermost = depth + 1 == looped.size();
+    if (innermost)
+        while (unroll * 2 * work <= kStripWork && whole >= unroll * 4) unroll *= 2;
+    const int64_t turns = whole / unroll;
+
+    Block* before = b.GetInsertBlock();
+    Block* head = Block::Create(context, "strip", function);
+    Block* inside = Block::Create(context, "", function);
+    Block* done = Block::Create(context, "", function);
+    b.CreateBr(head);
+    b.SetInsertPoint(head);
+    llvm::PHINode* count = b.CreatePHI(b.getInt64Ty(), 2);
+    count->addIncoming(i64(0), before);
+    b.CreateBr(inside);
+    b.SetInsertPoint(inside);
+    scopes_.push_back(head);
+    depth_[count] = static_cast<int>(scopes_.size()) - 1;
+    bound_[atom] = {true, count, 0, true, ++level_};
+    // Of a looped axis only the coordinates of one turn are written out.
+    auto turn = [&](int64_t count_here, int first, int last) {
+        Limit limit;
+        for (AtomId l : looped) limit.extents[l] = 1;
+        if (!along) limit.extents[axis] = count_here;
+        limit.uniform = looped[0];
+        prepare_run(r);
+        cells(r, outer, limit, first, last);
+    };
+    if (!innermost) strip(r, outer, looped, depth + 1, chunks, work);
+    else if (along) turn(1, 0, static_cast<int>(unroll));
+    else turn(unroll, 0, chunks);
+    bound_[atom] = {};
+    --level_;
+    scopes_.pop_back();
+    Value* next = b.CreateAdd(count, i64(unroll * step));
+    count->addIncoming(next, b.GetInsertBlock());
+    b.CreateCondBr(b.CreateICmpSLT(next, i64(turns * unroll * step)), head, done);
+    b.SetInsertPoint(done);
+    if (!innermost) return;
+    if (along) {
+        if (turns * unroll < chunks) turn(1, static_cast<int>(turns * unroll), chunks);
+        return;
+    }
+    for (int64_t at = turns * unroll; at < whole; ++at) {
+        bound_[atom] = {true, nullptr, at, false, level_};
+        turn(1, 0, chunks);
+        bound_[atom] = {};
     }
 }
 
@@ -622,16 +744,17 @@ void Emitter::loop(const tile::Loop& l) {
         }
         if (step <= 0 || !simple) continue;
         Value* room = hoist(Instruction::Sub, dim(guard.limit), total(linear(most, -1)));
-        Value* count = hoisted({kClamp, room, trip, step}, {room, trip}, [&] {
-            // ceil(room / step) within [0, trip]
-            Value* zero_up = b.CreateBinaryIntrinsic(in::smax, room, i64(0));
-            Value* n = b.CreateUDiv(b.CreateAdd(zero_up, i64(step - 1)), i64(step));
-            return b.CreateBinaryIntrinsic(in::smin, n, trip);
-        });
-        if (auto* r = llvm::dyn_cast<llvm::ConstantInt>(room); r && llvm::isa<llvm::ConstantInt>(trip)) {
-            const int64_t n = std::max<int64_t>(r->getSExtValue(), 0);
-            count = i64(std::min((n + step - 1) / step, llvm::cast<llvm::ConstantInt>(trip)->getSExtValue()));
+        // ceil(room / step) within [0, trip]
+        Value* count = nullptr;
+        if (auto* r = llvm::dyn_cast<llvm::ConstantInt>(room)) {
+            count = i64((std::max<int64_t>(r->getSExtValue(), 0) + step - 1) / step);
+        } else {
+            count = hoisted({kClamp, room, nullptr, step}, {room}, [&] {
+                Value* positive = b.CreateBinaryIntrinsic(in::smax, room, i64(0));
+                return b.CreateUDiv(b.CreateAdd(positive, i64(step - 1)), i64(step));
+            });
         }
+        count = least(count, trip);
         full = least(full, count);
         discharged_[g] = 1;
     }

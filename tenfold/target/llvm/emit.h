@@ -150,7 +150,17 @@ private:
     void item(const tile::Item&, const Cell&);
     bool joins(Run&, const tile::Item&, bool nested) const;
     bool joins_stmt(Run&, const Stmt&, bool nested) const;
+    struct Limit {                  // of what cells() goes over
+        std::map<AtomId, int64_t> extents;  // only the first coordinates of these axes
+        AtomId uniform = -1;        // statements without this axis are done
+    };
+    void prepare_run(const Run&);
     void run_cells(const Run&);
+    void cells(const Run&, std::span<const AtomId> outer, const Limit&, int first, int last);
+    bool has_axis(const Stmt&, AtomId) const;
+    bool ends_inside(const Run&) const;
+    std::vector<AtomId> strip_axes(const Run&, std::span<const AtomId> outer, int chunks, int64_t work) const;
+    void strip(const Run&, std::span<const AtomId> outer, std::span<const AtomId> looped, size_t depth, int chunks, int64_t work);
     std::vector<AtomId> outer_axes(const Run&) const;
     void loop(const tile::Loop&);
     void segment(const tile::Loop&, Value* low, Value* high);
@@ -212,6 +222,10 @@ private:
     Value* scalar_offset(const Access&, const Layout& reader, bool contiguous, Value** varying);
     Value* pointer(const Access&, Value* extra);
     Value* guarded_pointer(Value* pointer, const Mask&, bool store);
+    bool has_masked(Value* mask, int64_t bytes, bool scattered) const;
+    Value* lane_pointer(Value* pointer, Value* mask, int lane, Value* otherwise);
+    Value* masked_load(llvm::Type* wide, Value* pointer, Value* offsets, llvm::Align, Value* mask);
+    void masked_store(Value*, Value* pointer, Value* offsets, llvm::Align, Value* mask);
     std::vector<Value*> deinterleave(std::vector<Value*>);
     std::vector<Value*> interleave(std::vector<Value*>);
     Value* pick(std::span<Value* const> vectors, std::span<const int> elements);

@@ -5,6 +5,7 @@
 
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/Module.h>
 
 namespace tenfold::cpu {
 
@@ -216,7 +217,25 @@ llvm::Value* Math::rounding(std::string_view which, Value* x) {
 
 llvm::Value* Math::fma_real(Value* x, Value* y, Value* z) {
     if (isa.fma || !is_f32(x)) return b.CreateIntrinsic(in::fma, {x->getType()}, {x, y, z});
-    // The product is exact in f64. Rounding the sum to odd (its error comes from Knuth's two-sum) makes the last rounding right.
+    // Two dozen instructions: a function of the module, so that unrolled code stays small.
+    llvm::Type* t = x->getType();
+    llvm::Module* module = b.GetInsertBlock()->getModule();
+    const std::string name = "fma_f32x" + std::to_string(lanes_of(x));
+    llvm::Function* f = module->getFunction(name);
+    if (!f) {
+        f = llvm::Function::Create(llvm::FunctionType::get(t, {t, t, t}, false), llvm::Function::InternalLinkage, name, module);
+        f->addFnAttr(llvm::Attribute::NoInline);
+        f->addFnAttr(llvm::Attribute::NoUnwind);
+        f->setDoesNotAccessMemory();
+        const llvm::IRBuilder<>::InsertPointGuard guard(b);
+        b.SetInsertPoint(llvm::BasicBlock::Create(b.getContext(), "", f));
+        b.CreateRet(fma_by_f64(f->getArg(0), f->getArg(1), f->getArg(2)));
+    }
+    return b.CreateCall(f, {x, y, z});
+}
+
+// The product is exact in f64. Rounding the sum to odd (its error comes from Knuth's two-sum) makes the last rounding right.
+llvm::Value* Math::fma_by_f64(Value* x, Value* y, Value* z) {
     llvm::Type* f64 = same_lanes(b.getDoubleTy(), x);
     Value* p = b.CreateFMul(b.CreateFPExt(x, f64), b.CreateFPExt(y, f64));
     Value* c = b.CreateFPExt(z, f64);

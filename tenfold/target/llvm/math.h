@@ -56,6 +56,7 @@ private:
     Value* round_bf16(Value*);
     Value* odd_f32(Value*);                     // f64 to f32 so that a second rounding is right
     Value* fma_real(Value*, Value*, Value*);
+    Value* fma_by_f64(Value*, Value*, Value*);
     Value* extreme(Value*, Value*, Dtype, bool larger);
     Value* divide_int(Value*, Value*, bool is_signed);
     Value* rounding(std::string_view which, Value*);

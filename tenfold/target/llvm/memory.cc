@@ -447,7 +447,7 @@ Source Emitter::source(const tile::Operand& o, const Layout& reader) {
         for (const Term& t : f.terms) {
             depends.insert(t.atom);
             const Binding& bind = bound_[static_cast<size_t>(t.atom)];
-            if (bind.bound && bind.value) dynamic = true;
+            if (bind.bound && bind.value && !bind.unrolled) dynamic = true;
         }
     if (const auto view = views_.find(o.value); view != views_.end()) {
         // The load's forms, with its axes replaced.
@@ -694,6 +694,49 @@ llvm::Value* Emitter::guarded_pointer(Value* p, const Mask& m, bool store) {
     return cond ? b.CreateSelect(cond, p, store ? sink_ : zero_) : p;
 }
 
+// Masked memory operations: instructions where the machine has them, else lane by lane without branches (a lane that is
+// off goes to a place that is always allowed).
+bool Emitter::has_masked(Value* mask, int64_t bytes, bool scattered) const {
+    if (llvm::isa<llvm::Constant>(mask) && !scattered) return true;  // LLVM picks the lanes
+    if (isa.avx512) return !scattered || bytes >= 4;
+    return isa.avx2 && !scattered && bytes >= 4;
+}
+
+llvm::Value* Emitter::lane_pointer(Value* p, Value* mask, int i, Value* otherwise) {
+    if (auto* c = llvm::dyn_cast<llvm::Constant>(mask)) return c->getAggregateElement(static_cast<unsigned>(i))->isOneValue() ? p : nullptr;
+    return b.CreateSelect(b.CreateExtractElement(mask, static_cast<uint64_t>(i)), p, otherwise);
+}
+
+// From p + i, or from p + offsets[i] (in elements).
+llvm::Value* Emitter::masked_load(llvm::Type* wide, Value* p, Value* offsets, llvm::Align align, Value* mask) {
+    llvm::Type* unit = wide->getScalarType();
+    Value* r = llvm::Constant::getNullValue(wide);
+    if (has_masked(mask, static_cast<int64_t>(unit->getScalarSizeInBits()) / 8, offsets != nullptr)) {
+        if (offsets) return b.CreateMaskedGather(wide, b.CreateGEP(unit, p, offsets), align, mask, r);
+        return b.CreateMaskedLoad(wide, p, align, mask, r);
+    }
+    for (int i = 0; i < lanes_of(mask); ++i) {
+        Value* at = b.CreateGEP(unit, p, offsets ? b.CreateExtractElement(offsets, static_cast<uint64_t>(i)) : i64(i));
+        at = lane_pointer(at, mask, i, zero_);
+        if (at) r = b.CreateInsertElement(r, b.CreateAlignedLoad(unit, at, align), static_cast<uint64_t>(i));
+    }
+    return r;
+}
+
+void Emitter::masked_store(Value* v, Value* p, Value* offsets, llvm::Align align, Value* mask) {
+    llvm::Type* unit = v->getType()->getScalarType();
+    if (has_masked(mask, static_cast<int64_t>(unit->getScalarSizeInBits()) / 8, offsets != nullptr)) {
+        if (offsets) b.CreateMaskedScatter(v, b.CreateGEP(unit, p, offsets), align, mask);
+        else b.CreateMaskedStore(v, p, align, mask);
+        return;
+    }
+    for (int i = 0; i < lanes_of(mask); ++i) {
+        Value* at = b.CreateGEP(unit, p, offsets ? b.CreateExtractElement(offsets, static_cast<uint64_t>(i)) : i64(i));
+        at = lane_pointer(at, mask, i, sink_);
+        if (at) b.CreateAlignedStore(b.CreateExtractElement(v, static_cast<uint64_t>(i)), at, align);
+    }
+}
+
 std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
     const Mask m = mask(a.checks, reader.lanes);
     const size_t count = static_cast<size_t>(a.group);
@@ -724,8 +767,7 @@ std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
     if (varying) {
         Value* lanes = as_vector(m, reader.lanes);
         for (size_t i = 0; i < u; ++i) {
-            Value* from = b.CreateGEP(unit, i ? b.CreateConstGEP1_64(unit, p, i) : p, varying);
-            parts.push_back(b.CreateMaskedGather(wide, from, align, lanes, llvm::Constant::getNullValue(wide)));
+            parts.push_back(masked_load(wide, i ? b.CreateConstGEP1_64(unit, p, i) : p, varying, align, lanes));
         }
     } else {
         const size_t n = count * u;
@@ -739,7 +781,7 @@ std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
             std::vector<int> owner;
             for (int l = 0; l < reader.lanes; ++l) owner.push_back((static_cast<int>(j) * reader.lanes + l) / static_cast<int>(n));
             Value* own = n == 1 ? lanes : b.CreateShuffleVector(lanes, owner);
-            parts.push_back(b.CreateMaskedLoad(wide, from, align, own, llvm::Constant::getNullValue(wide)));
+            parts.push_back(masked_load(wide, from, nullptr, align, own));
         }
         parts = deinterleave(std::move(parts));
     }
@@ -774,8 +816,7 @@ void Emitter::store(const Access& a, const Layout& reader, std::span<const Reg> 
         if (!varying) varying = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b.getInt64Ty(), static_cast<unsigned>(reader.lanes)));
         if (!lanes) lanes = as_vector(m, reader.lanes);
         for (size_t i = 0; i < u; ++i) {
-            Value* to = b.CreateGEP(unit, i ? b.CreateConstGEP1_64(unit, p, i) : p, varying);
-            b.CreateMaskedScatter(parts[i], to, align, lanes);
+            masked_store(parts[i], i ? b.CreateConstGEP1_64(unit, p, i) : p, varying, align, lanes);
         }
         return;
     }
@@ -786,7 +827,7 @@ void Emitter::store(const Access& a, const Layout& reader, std::span<const Reg> 
         if (lanes) {
             std::vector<int> owner;
             for (int l = 0; l < reader.lanes; ++l) owner.push_back((static_cast<int>(j) * reader.lanes + l) / static_cast<int>(n));
-            b.CreateMaskedStore(parts[j], to, align, n == 1 ? lanes : b.CreateShuffleVector(lanes, owner));
+            masked_store(parts[j], to, nullptr, align, n == 1 ? lanes : b.CreateShuffleVector(lanes, owner));
             continue;
         }
         auto* s = b.CreateAlignedStore(parts[j], to, align);

@@ -13,8 +13,9 @@ using tile::Op;
 
 namespace {
 
-constexpr int64_t kUnrolledSteps = 256;  // multiply-adds of a contraction that are written out; more become a loop
-constexpr int64_t kLoopSteps = 192;      // multiply-adds in the body of such a loop
+constexpr int64_t kUnrolledSteps = 128;  // multiply-adds of a contraction that are written out; more become a loop
+constexpr int64_t kLoopSteps = 96;       // multiply-adds in the body of such a loop
+constexpr int64_t kGuardedSteps = 32;    // the same at an edge, where each comes with conditions
 
 bool contains(std::span<const AtomId> atoms, AtomId a) { return std::find(atoms.begin(), atoms.end(), a) != atoms.end(); }
 
@@ -326,8 +327,10 @@ void Emitter::contract_group(Prepared& p, const Accumulators& block) {
     int64_t unroll = 0;
     const int64_t extent = last < 0 ? 1 : k.atoms[static_cast<size_t>(last)].extent.value();
     if (last >= 0 && steps * work > kUnrolledSteps && extent > 1 && may_loop(s, last)) {
+        bool guarded = !p.checks.empty();
+        for (const Source& source : p.sources) guarded |= source.memory && !source.memory->checks.empty();
         for (int64_t u : {8, 4, 2, 1})
-            if (!unroll && extent % u == 0 && u * work <= kLoopSteps && u < extent) unroll = u;
+            if (!unroll && extent % u == 0 && u * work <= (guarded ? kGuardedSteps : kLoopSteps) && u < extent) unroll = u;
         if (!unroll) unroll = 1;
     }
     int64_t outer = unroll ? steps / extent : steps;
