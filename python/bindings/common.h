@@ -92,6 +92,7 @@ void bind_tensor(nb::module_&);
 void bind_ops(nb::module_&);
 void bind_transforms(nb::module_&);
 void bind_explain(nb::module_&);
+void bind_env(nb::module_&);
 struct DtypeObject {  // a Dtype as Python sees it
     Dtype value;
 };

@@ -67,6 +67,7 @@ NB_MODULE(_tenfold, m) {
     bind_ops(m);
     bind_transforms(m);
     bind_explain(m);
+    bind_env(m);
     m.def("memory_statistics", [] {
         const MemoryStatistics s = memory_statistics();
         nb::dict out;

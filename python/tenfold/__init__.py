@@ -67,6 +67,9 @@ def explain(f, *args, static=(), dims=None, donate=(), allow=(), **kwargs):
     print() it, read its fields (.launches .bytes_read .bytes_written .bytes_least .flops .clusters
     .interpreted .notes .kernels), or write a page with .html(path).
     """
+    if hasattr(f, "__tenfold_program__"):
+        f, args = f.__tenfold_program__(*args, **kwargs)
+        kwargs = {}
     if not isinstance(f, _tenfold.Jitted):
         f = jit(f, static=static, dims=dims, donate=donate, allow=allow)
     return _tenfold.explain_call(f, args, kwargs)
@@ -139,3 +142,7 @@ def checkpoint(f, every=16):
 def einsum(spec, *operands):
     """Sums of products in Einstein's notation: einsum("mk,kn->mn", x, y)."""
     return _tenfold.einsum(spec, *operands)
+
+
+from tenfold import env  # noqa: E402
+from tenfold.env import rollout  # noqa: E402

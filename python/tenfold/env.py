@@ -1,0 +1,130 @@
+"""Environments, and rollouts of thousands of them in one launch.
+
+An environment is a description of ONE simulated thing, written once on tensors:
+
+    reset(key) -> state                     every random number comes from the key
+    step(state, action) -> (state, obs, reward, terminated, truncated)
+    observation(state) -> obs               optional: without it a policy sees the state itself
+    random_action(key, t) -> action         optional: without it 0 or 1, by the top bit of word t of the key's bits
+
+States, observations and actions are tensors or structures of them (tuples, dicts, dataclasses ...). Those that are
+written in C++ have an id, see known(). docs/environments.md says what is random and how it is derived.
+"""
+
+from collections import namedtuple
+
+from tenfold import _tenfold
+
+_CACHED_PROGRAMS = 64
+
+_makers = {}  # of environments written in Python, by id
+_made = {}  # environments of the library, by id
+_types = {}  # of results, by what is emitted
+_programs = {}
+
+
+def known():
+    """{id: one line about it} of every environment that make() and rollout() know by id."""
+    return {**_tenfold.known_environments(), **{id: (f.__doc__ or "").strip() for id, f in _makers.items()}}
+
+
+def register(id, maker):
+    """Makes an environment written in Python known by an id; maker() returns it."""
+    if id in known():
+        raise _tenfold.UserError(f'there is an environment "{id}" already; choose another id.')
+    _makers[id] = maker
+
+
+def make(id, dtype="f32"):
+    """The environment with that id; those of the library compute in f32 or f64."""
+    if id in _makers:
+        return _makers[id]()
+    if _makers and id not in _tenfold.known_environments():
+        raise _tenfold.UserError(f'there is no environment "{id}"; known are: {", ".join(sorted(known()))}.')
+    return _tenfold.make_environment(id, dtype)
+
+
+def _environment(env):
+    if not isinstance(env, str):
+        return env
+    if env in _makers:
+        return make(env)
+    if env not in _made:
+        _made[env] = make(env)
+    return _made[env]
+
+
+def _result_type(emit):
+    if emit not in _types:
+        fields = ["returns", "episodes", "carry", "state", *emit]
+        for name in fields:
+            if fields.count(name) > 1 or not name.isidentifier() or name.startswith("_"):
+                raise _tenfold.UserError(
+                    f"rollout: emit names {', '.join(map(repr, emit))}: each must be an identifier, name one field, "
+                    "and not be returns, episodes, carry or state, which are always there."
+                )
+        _types[emit] = namedtuple("Rollout", fields)
+    return _types[emit]
+
+
+def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), state=None, start=0):
+    """A jitted function and the arguments of this call for it."""
+    env = _environment(env)
+    emit = (emit,) if isinstance(emit, str) else tuple(emit)
+    result_type = _result_type(emit)
+    # Step 0 is a constant of the program: there, the compiler knows where a block of random numbers begins.
+    if type(start) is int and start == 0:
+        start = None
+
+    # What belongs to the library cannot change, nor may a jitted policy. Other objects may (a policy's weights are
+    # replaced, say), so they are traced at each call; a graph that was seen before is not compiled again.
+    can_cache = isinstance(env, _tenfold.Environment) and (policy is None or isinstance(policy, _tenfold.Jitted))
+    signature = (env, policy, num_envs, steps, emit)
+    if can_cache and signature in _programs:
+        return _programs[signature], (key, start, state, carry)
+
+    def run(key, start, state, carry):
+        out = _tenfold.rollout_graph(env, policy, num_envs, steps, emit, key, start, state, carry)
+        returns, episodes, carry, state, emitted = out
+        return result_type(returns, episodes, carry, state, *(emitted[name] for name in emit))
+
+    run.__name__ = f"rollout of {env.name if isinstance(env, _tenfold.Environment) else type(env).__name__}"
+    jitted = _tenfold.Jitted(run, (), None, (), ())
+    if can_cache:
+        if len(_programs) >= _CACHED_PROGRAMS:
+            del _programs[next(iter(_programs))]
+        _programs[signature] = jitted
+    return jitted, (key, start, state, carry)
+
+
+def rollout(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), state=None, start=0):
+    """Runs num_envs environments for `steps` steps each, policy inside, as one program.
+
+    env       an id ("CartPole-v1"), or any object with reset(key) and step(state, action); see tenfold.env
+    policy    policy(obs, carry, key, t) -> (action, extras, carry) for ONE environment: what it sees, its own state,
+              the environment's key for actions, the number of the step (draw with offset=t); extras is a dict of
+              values that may be emitted. None acts at random.
+    key       u32[2], split into a key for each environment; or u32[num_envs,2], those keys
+    carry     the policy's own state at the start: tensors [num_envs, ...], or a structure of them
+    emit      fields of every step to return as [steps, num_envs, ...]: "obs" (what the policy saw), "action", "reward",
+              "terminated", "truncated", "next_obs" (after the step, before a reset), and extras by name
+    state     .state of an earlier rollout to go on from, instead of reset
+    start     number of the first step, an integer or a tensor: the sum of the steps before
+
+    An episode that ends begins anew in the same step. Returns a named tuple:
+    returns   f32[num_envs]  sum of the rewards of these steps
+    episodes  i32[num_envs]  how many episodes ended in these steps
+    carry, state             as they are after the last step
+    and what is emitted. Only that is written to memory: without emit a rollout moves some bytes for each environment,
+    however many steps there are. Trajectories are the same bits however environments and steps are split in parts.
+
+    Moves   12 bytes and the state for each environment, and what is emitted, in one launch.
+    Raises  UserError for unknown ids and fields, and for actions, states or carries of another type than needed.
+    """
+    jitted, args = _program(
+        env, policy, num_envs=num_envs, steps=steps, key=key, carry=carry, emit=emit, state=state, start=start
+    )
+    return jitted(*args)
+
+
+rollout.__tenfold_program__ = _program  # explain(rollout, ...) explains this
