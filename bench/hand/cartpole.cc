@@ -1,5 +1,5 @@
-// Rollouts of CartPole by hand: returns only, every field to memory, and a random policy in both. Called by
-// ctypes.
+// Rollouts of CartPole by hand: returns only, every field to memory, and a
+// random policy in both. Called by ctypes.
 #include "cartpole.h"
 
 #include <cstring>
@@ -11,8 +11,8 @@
 
 extern "C" {
 
-// Everything that a rollout of `envs` x `steps` writes. Null fields of a step are not emitted: all five or
-// none.
+// Everything that a rollout of `envs` x `steps` writes. Null fields of a step
+// are not emitted: all five or none.
 struct HandRollout {
   const uint32_t* keys;  // [envs, 2]
   int64_t envs, steps;   // envs a multiple of 128
@@ -36,9 +36,9 @@ int hand_available() { return TENFOLD_HAND_AVX512; }
 namespace hand {
 namespace {
 
-// Vectors of one group: four overlap enough, and their flags fill a cache line; with packed resets eight have
-// about six lanes done at every step, so that one pair of blocks serves them all and the branch is always
-// taken.
+// Vectors of one group: four overlap enough, and their flags fill a cache line;
+// with packed resets eight have about six lanes done at every step, so that one
+// pair of blocks serves them all and the branch is always taken.
 constexpr int kVectors = 4, kPackedVectors = 8;
 constexpr int64_t kEmitSteps = 4;  // rows of the outputs that are open at a time
 
@@ -99,15 +99,13 @@ struct Emitted {
   }
 };
 
-// Steps begin..end of V vectors of environments from number `env`; begin is a multiple of 4.
+// Steps begin..end of V vectors of environments from number `env`; begin is a
+// multiple of 4.
 template <int V, bool Packed, class Sink>
 void advance(Lanes (&s)[V], const Keys* keys, int64_t begin, int64_t end, int64_t env, Sink sink) {
   for (int64_t block = begin / 4; block * 4 < end; ++block) {
     I words[4][V];
-    for (int v = 0; v < V; ++v) {
-      const Words w = keys[v].actions.block(static_cast<uint32_t>(block));
-      for (int j = 0; j < 4; ++j) words[j][v] = w.word[j];
-    }
+    action_words(keys, static_cast<uint32_t>(block), words);
     const int64_t stop = std::min(end, block * 4 + 4);
     for (int64_t t = block * 4; t < stop; ++t) {
       const I(&word)[V] = words[t % 4];
@@ -120,8 +118,7 @@ void advance(Lanes (&s)[V], const Keys* keys, int64_t begin, int64_t end, int64_
       if constexpr (Packed) {
         if (any) reset_packed(s, done, keys, static_cast<uint32_t>(t + 1));
       } else {
-        for (int v = 0; v < V; ++v)
-          if (done[v]) reset(s[v], done[v], keys[v], static_cast<uint32_t>(t + 1));
+        reset_voted(s, done, keys, static_cast<uint32_t>(t + 1));
       }
     }
   }

@@ -1,5 +1,5 @@
-// CartPole-v1 of gymnasium for 16 environments a vector: f32, Euler, time limit 500, autoreset in the same
-// step.
+// CartPole-v1 of gymnasium for 16 environments a vector: f32, Euler, time limit
+// 500, autoreset in the same step.
 #pragma once
 
 #include <algorithm>
@@ -15,9 +15,11 @@ inline constexpr float kMass = kMassCart + kMassPole, kPoleMassLength = kMassPol
 inline constexpr float kThetaLimit = 12 * 2 * 3.14159265358979f / 360, kXLimit = 2.4f, kResetBound = 0.05f;
 inline constexpr uint32_t kTimeLimit = 500;
 
-// What a rollout derives from the key of environment i (tenfold/env decides; the one place to change):
-// action of step t = word t of bits(fold_in(key, kActionUse)) >> 31; state at the start and after a done step
-// t = four uniforms in [-0.05, 0.05) of fold_in(fold_in(key, kResetUse), t + 1), the start being t = -1.
+// What a rollout derives from the key of environment i (tenfold/env decides;
+// the one place to change): action of step t = word t of bits(fold_in(key,
+// kActionUse)) >> 31; state at the start and after a done step t = four
+// uniforms in [-0.05, 0.05) of fold_in(fold_in(key, kResetUse), t + 1), the
+// start being t = -1.
 inline constexpr uint32_t kActionUse = 0, kResetUse = 1;
 
 struct Keys {
@@ -35,6 +37,18 @@ struct Keys {
         resets(reset0, reset1) {}
 };
 
+// Words 4 block .. 4 block + 3 of the actions of V vectors, words[j][v].
+template <int V>
+inline void action_words(const Keys* keys, uint32_t block, I (&words)[4][V]) {
+  static_assert(V % 2 == 0);
+  for (int v = 0; v < V; v += 2) {
+    Words w[2];
+    const Bits* const pair[] = {&keys[v].actions, &keys[v + 1].actions};
+    Bits::blocks(pair, block, w);
+    for (int j = 0; j < 4; ++j) words[j][v] = w[0].word[j], words[j][v + 1] = w[1].word[j];
+  }
+}
+
 struct Lanes {
   F x, v, theta, omega;
   I elapsed;   // steps of this episode
@@ -48,8 +62,8 @@ struct Flags {
   M terminated, truncated;
 };
 
-// sin and cos of |x| < pi/4 by Cephes' polynomials: <= 1 ulp (bench/reference.py checks every 100th float of
-// |x| < 0.5).
+// sin and cos of |x| < pi/4 by Cephes' polynomials: <= 1 ulp
+// (bench/reference.py checks every 100th float of |x| < 0.5).
 inline F sin_short(F x, F z) {  // z = x^2
   const F p = fma(fma(all(-1.9515295891e-4f), z, all(8.3321608736e-3f)), z, all(-1.6666654611e-1f));
   return fma(p, z * x, x);
@@ -83,7 +97,8 @@ inline Flags step(Lanes& s, F force) {
           _mm512_cmpge_epu32_mask(s.elapsed, all_u32(kTimeLimit))};
 }
 
-// New states for the lanes of `done`, `fresh` packed at the front or lane by lane.
+// New states for the lanes of `done`, `fresh` packed at the front or lane by
+// lane.
 template <bool Packed>
 inline void put_fresh(Lanes& s, M done, const F (&fresh)[4]) {
   for (int i = 0; i < 4; ++i)
@@ -94,15 +109,41 @@ inline void put_fresh(Lanes& s, M done, const F (&fresh)[4]) {
 
 inline F fresh_of(I word) { return fma(unit(word), all(2 * kResetBound), all(-kResetBound)); }
 
-// Two blocks for the 16 lanes of a vector; `n` counts the steps begun, 0 at the start.
-[[gnu::always_inline]] inline void reset(Lanes& s, M done, const Keys& keys, uint32_t n) {
-  const Words key = keys.resets.block(n), draw = first_block(key.word[0], key.word[1]);
-  put_fresh<false>(
-      s, done,
-      {fresh_of(draw.word[0]), fresh_of(draw.word[1]), fresh_of(draw.word[2]), fresh_of(draw.word[3])});
+// Two blocks for the 16 lanes of each of V vectors; `n` counts the steps begun,
+// 0 at the start.
+template <int V>
+[[gnu::always_inline]] inline void reset(Lanes* const (&s)[V], const M (&done)[V],
+                                         const Keys* const (&keys)[V], uint32_t n) {
+  Words key[V], draw[V];
+  const FoldIn* streams[V];
+  for (int v = 0; v < V; ++v) streams[v] = &keys[v]->resets;
+  FoldIn::blocks(streams, n, key);
+  I k0[V], k1[V];
+  for (int v = 0; v < V; ++v) k0[v] = key[v].word[0], k1[v] = key[v].word[1];
+  first_blocks(k0, k1, draw);
+  for (int v = 0; v < V; ++v) {
+    const I(&w)[4] = draw[v].word;
+    put_fresh<false>(*s[v], done[v], {fresh_of(w[0]), fresh_of(w[1]), fresh_of(w[2]), fresh_of(w[3])});
+  }
 }
 
-// The same for V vectors: the keys of all done lanes are packed, so that two blocks serve 16 of them.
+// Resets the vectors that have done lanes, two at a time.
+template <int V>
+inline void reset_voted(Lanes (&s)[V], const M (&done)[V], const Keys* keys, uint32_t n) {
+  unsigned left = 0;
+  for (int v = 0; v < V; ++v) left |= unsigned{done[v] != 0} << v;
+  while (left) {
+    const int a = __builtin_ctz(left);
+    left &= left - 1;
+    if (!left) return reset<1>({&s[a]}, {done[a]}, {&keys[a]}, n);
+    const int b = __builtin_ctz(left);
+    left &= left - 1;
+    reset<2>({&s[a], &s[b]}, {done[a], done[b]}, {&keys[a], &keys[b]}, n);
+  }
+}
+
+// The same for V vectors: the keys of all done lanes are packed, so that two
+// blocks serve 16 of them.
 template <int V>
 inline void reset_packed(Lanes (&s)[V], const M (&done)[V], const Keys* keys, uint32_t n) {
   alignas(64) uint32_t packed[2][(V + 1) * kLanes];
@@ -115,8 +156,9 @@ inline void reset_packed(Lanes (&s)[V], const M (&done)[V], const Keys* keys, ui
   }
   for (int base = 0; base < at[V]; base += kLanes) {
     const Words key = fold_in(_mm512_load_si512(packed[0] + base), _mm512_load_si512(packed[1] + base), n);
-    const Words draw = first_block(key.word[0], key.word[1]);
-    for (int i = 0; i < 4; ++i) store(fresh[i] + base, fresh_of(draw.word[i]));
+    Words draw[1];
+    first_blocks<1>({key.word[0]}, {key.word[1]}, draw);
+    for (int i = 0; i < 4; ++i) store(fresh[i] + base, fresh_of(draw[0].word[i]));
   }
   for (int v = 0; v < V; ++v)
     put_fresh<true>(
@@ -127,7 +169,7 @@ inline void reset_packed(Lanes (&s)[V], const M (&done)[V], const Keys* keys, ui
 inline Lanes start(const Keys& keys) {
   const F zero = all(0);
   Lanes s{zero, zero, zero, zero, _mm512_setzero_si512(), zero, _mm512_setzero_si512()};
-  reset(s, 0xFFFF, keys, 0);
+  reset<1>({&s}, {0xFFFF}, {&keys}, 0);
   s.episodes = _mm512_setzero_si512();
   return s;
 }

@@ -1,13 +1,15 @@
-// Philox4x32-10 on 16 lanes, one key a lane, with the derivations of tenfold/ir/prims/random.cc (all of them
-// stand here and in bench/reference.py, nowhere else):
+// Philox4x32-10 on 16 lanes, one key a lane, with the derivations of
+// tenfold/ir/prims/random.cc (all of them stand here and in bench/reference.py,
+// nowhere else):
 //   bits(key)[j]    = word j % 4 of block(key, (j // 4, 0, 0, 0))
 //   fold_in(key, n) = words 0, 1 of block(key, (n, 0, 0x1BD11BDA, 1))
 //   split(key)[i]   = words 0, 1 of block(key, (i, 0, 0x1BD11BDA, 2))
 //
-// vpmuludq multiplies the low halves of 64-bit lanes, so a vector of 16 words is held as two: lane 2j in the
-// low half of `even`, lane 2j+1 in the low half of `odd`; the high halves are rubbish that no operation
-// reads. A round of 16 lanes is then 4 multiplies, 4 shifts and 4 three-way xors, with round keys from
-// memory.
+// vpmuludq multiplies the low halves of 64-bit lanes, so a vector of 16 words
+// is held as two: lane 2j in the low half of `even`, lane 2j+1 in the low half
+// of `odd`; the high halves are rubbish that no operation reads. A round of 16
+// lanes is then 4 multiplies, 4 shifts and 4 three-way xors, with round keys
+// from memory.
 #pragma once
 
 #include "vec.h"
@@ -44,9 +46,10 @@ inline Words merge(const Half& even, const Half& odd) {
   return {{merge(even.c0, odd.c0), merge(even.c1, odd.c1), merge(even.c2, odd.c2), merge(even.c3, odd.c3)}};
 }
 
-// The blocks of 16 fixed keys with the counters (n, 0, c2, c3), c2 and c3 constants: what does not depend on
-// n is computed once. The first round is one product of a number that all lanes share; c0 after it is fixed,
-// and with it one product of the second round.
+// The blocks of 16 fixed keys with the counters (n, 0, c2, c3), c2 and c3
+// constants: what does not depend on n is computed once. The first round is one
+// product of a number that all lanes share; c0 after it is fixed, and with it
+// one product of the second round.
 template <uint32_t C2, uint32_t C3>
 class Stream {
  public:
@@ -68,17 +71,23 @@ class Stream {
     }
   }
 
-  [[gnu::always_inline]] Words block(uint32_t n) const {
+  // Block n of V streams side by side: one alone is bound by latency.
+  template <int V>
+  [[gnu::always_inline]] static void blocks(const Stream* const (&of)[V], uint32_t n, Words (&out)[V]) {
     const uint64_t p0 = uint64_t{kMultiplier0} * n;
     const I low = all_u32(static_cast<uint32_t>(p0)), hi = all_u32(p0 >> 32);
-    Half c[2];
-    for (int half = 0; half < 2; ++half) {
-      const I p1 = _mm512_mul_epu32(c2_[half] ^ hi, all_u32(kMultiplier1));
-      c[half] = {high(p1) ^ next_c0_[half], p1, next_c2_[half] ^ low, next_c3_[half]};
-      for (int r = 2; r < kRounds; ++r)
-        c[half] = round(c[half], keys_[r - 2][half][0], keys_[r - 2][half][1]);
-    }
-    return merge(c[0], c[1]);
+    Half c[V][2];
+    for (int v = 0; v < V; ++v)
+      for (int half = 0; half < 2; ++half) {
+        const I p1 = _mm512_mul_epu32(of[v]->c2_[half] ^ hi, all_u32(kMultiplier1));
+        c[v][half] = {high(p1) ^ of[v]->next_c0_[half], p1, of[v]->next_c2_[half] ^ low,
+                      of[v]->next_c3_[half]};
+      }
+    for (int r = 2; r < kRounds; ++r)
+      for (int v = 0; v < V; ++v)
+        for (int half = 0; half < 2; ++half)
+          c[v][half] = round(c[v][half], of[v]->keys_[r - 2][half][0], of[v]->keys_[r - 2][half][1]);
+    for (int v = 0; v < V; ++v) out[v] = merge(c[v][0], c[v][1]);
   }
 
  private:
@@ -89,29 +98,41 @@ class Stream {
 using Bits = Stream<0, 0>;
 using FoldIn = Stream<kDomain, kFoldIn>;
 
-// The block with counter (n, 0, c2, c3) of keys used once, from the second round on: the first is folded by
-// hand.
-template <uint32_t C2, uint32_t C3>
-[[gnu::always_inline]] inline Words block_once(I k0, I k1, uint32_t n) {
+// The blocks with counter (n, 0, C2, C3) of V times 16 keys used once; the
+// first round is folded by hand.
+template <uint32_t C2, uint32_t C3, int V>
+[[gnu::always_inline]] inline void blocks_once(const I (&k0)[V], const I (&k1)[V], uint32_t n,
+                                               Words (&out)[V]) {
   constexpr uint64_t p1 = uint64_t{kMultiplier1} * C2;
   const uint64_t p0 = uint64_t{kMultiplier0} * n;
-  Half c[2];
-  for (int half = 0; half < 2; ++half) {
-    I a = half ? high(k0) : k0, b = half ? high(k1) : k1;
-    c[half] = {a ^ all_u32(p1 >> 32), all_u32(static_cast<uint32_t>(p1)),
-               b ^ all_u32(C3 ^ static_cast<uint32_t>(p0 >> 32)), all_u32(static_cast<uint32_t>(p0))};
-    for (int r = 1; r < kRounds; ++r) {
-      a = _mm512_add_epi32(a, all_u32(kWeyl0)), b = _mm512_add_epi32(b, all_u32(kWeyl1));
-      c[half] = round(c[half], a, b);
+  Half c[V][2];
+  I a[V][2], b[V][2];
+  for (int v = 0; v < V; ++v)
+    for (int half = 0; half < 2; ++half) {
+      a[v][half] = half ? high(k0[v]) : k0[v], b[v][half] = half ? high(k1[v]) : k1[v];
+      c[v][half] = {a[v][half] ^ all_u32(p1 >> 32), all_u32(static_cast<uint32_t>(p1)),
+                    b[v][half] ^ all_u32(C3 ^ static_cast<uint32_t>(p0 >> 32)),
+                    all_u32(static_cast<uint32_t>(p0))};
     }
-  }
-  return merge(c[0], c[1]);
+  for (int r = 1; r < kRounds; ++r)
+    for (int v = 0; v < V; ++v)
+      for (int half = 0; half < 2; ++half) {
+        a[v][half] = _mm512_add_epi32(a[v][half], all_u32(kWeyl0));
+        b[v][half] = _mm512_add_epi32(b[v][half], all_u32(kWeyl1));
+        c[v][half] = round(c[v][half], a[v][half], b[v][half]);
+      }
+  for (int v = 0; v < V; ++v) out[v] = merge(c[v][0], c[v][1]);
 }
 
-inline Words first_block(I k0, I k1) { return block_once<0, 0>(k0, k1, 0); }
-inline Words fold_in(I k0, I k1, uint32_t n) {
-  return block_once<kDomain, kFoldIn>(k0, k1, n);
-}  // words 0 and 1
+template <int V>
+[[gnu::always_inline]] inline void first_blocks(const I (&k0)[V], const I (&k1)[V], Words (&out)[V]) {
+  blocks_once<0, 0>(k0, k1, 0, out);
+}
+inline Words fold_in(I k0, I k1, uint32_t n) {  // words 0 and 1
+  Words out[1];
+  blocks_once<kDomain, kFoldIn, 1>({k0}, {k1}, n, out);
+  return out[0];
+}
 
 // u32 words as f32 in [0, 1): the upper 24 bits.
 inline F unit(I word) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(word, 8)) * all(0x1p-24f); }

@@ -1,5 +1,6 @@
-// CartPole with a 4-64-64-2 policy sampled inside the loop, by hand: environments lie across lanes, each
-// weight is broadcast once for two vectors of environments, and 8 x 2 sums stay in registers.
+// CartPole with a 4-64-64-2 policy sampled inside the loop, by hand:
+// environments lie across lanes, each weight is broadcast once for two vectors
+// of environments, and 8 x 2 sums stay in registers.
 #include <memory>
 #include <vector>
 
@@ -8,8 +9,9 @@
 
 extern "C" {
 
-// Weights are [in, out], as in `x @ w + b`. Action 1 is taken where a uniform number of the action stream
-// (word t of bits(fold_in(key, kActionUse)), upper 24 bits) is below the softmax of the logits at 1.
+// Weights are [in, out], as in `x @ w + b`. Action 1 is taken where a uniform
+// number of the action stream (word t of bits(fold_in(key, kActionUse)), upper
+// 24 bits) is below the softmax of the logits at 1.
 struct HandPolicy {
   const uint32_t* keys;  // [envs, 2]
   int64_t envs, steps;   // envs a multiple of 32
@@ -32,7 +34,8 @@ struct Relu {
   F operator()(F x) const { return _mm512_max_ps(x, all(0)); }
 };
 
-// Eigen's rational approximation of degree 13 over 6: < 5 ulp, cheaper than what the product promises (2).
+// Eigen's rational approximation of degree 13 over 6: < 5 ulp, cheaper than
+// what the product promises (2).
 struct Tanh {
   F operator()(F x) const {
     constexpr float kBound = 7.90531110763549805f;  // tanh rounds to 1 beyond
@@ -98,21 +101,21 @@ void rollout(const HandPolicy& p, int64_t env) {
     const auto [k0, k1] = load_keys(p.keys + 2 * (env + v * kLanes));
     s[v] = start(keys.emplace_back(k0, k1));
   }
-  Words words[kVectors];
+  I words[4][kVectors];
   for (int64_t t = 0; t < p.steps; ++t) {
-    if (t % 4 == 0)
-      for (int v = 0; v < kVectors; ++v) words[v] = keys[v].actions.block(static_cast<uint32_t>(t / 4));
+    if (t % 4 == 0) action_words(keys.data(), static_cast<uint32_t>(t / 4), words);
     Column obs[kObs], difference;
     for (int i = 0; i < kObs; ++i)
       for (int v = 0; v < kVectors; ++v) obs[i][v] = s[v][i];
     advantage<Act>(p, obs, difference);
+    M done[kVectors];
     for (int v = 0; v < kVectors; ++v) {
       const F odds = all(1.0f) + exp(_mm512_max_ps(_mm512_min_ps(all(0) - difference[v], all(80)), all(-80)));
-      const M right = _mm512_cmp_ps_mask(unit(words[v].word[t % 4]) * odds, all(1.0f), _CMP_LT_OQ);
+      const M right = _mm512_cmp_ps_mask(unit(words[t % 4][v]) * odds, all(1.0f), _CMP_LT_OQ);
       const Flags flags = step(s[v], _mm512_mask_mov_ps(all(-kForce / kMass), right, all(kForce / kMass)));
-      const M done = flags.terminated | flags.truncated;
-      if (done) reset(s[v], done, keys[v], static_cast<uint32_t>(t + 1));
+      done[v] = flags.terminated | flags.truncated;
     }
+    reset_voted(s, done, keys.data(), static_cast<uint32_t>(t + 1));
   }
   for (int v = 0; v < kVectors; ++v) {
     store(p.returns + env + v * kLanes, s[v].returns);
@@ -132,7 +135,8 @@ extern "C" void hand_cartpole_policy(const HandPolicy* policy) {
   });
 }
 
-extern "C" void hand_tanh(const float* x, float* y, int64_t n) {  // for the check of its error
+extern "C" void hand_tanh(const float* x, float* y,
+                          int64_t n) {  // for the check of its error
   for (int64_t i = 0; i < n; i += hand::kLanes) hand::store(y + i, hand::Tanh{}(hand::load(x + i)));
 }
 extern "C" void hand_sincos(const float* x, float* sine, float* cosine, int64_t n) {

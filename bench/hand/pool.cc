@@ -56,7 +56,10 @@ void run_parts(Work work, void* context, int parts) {
   work(context, 0, parts);
   for (int part = 1; part < parts; ++part) {
     Worker& w = worker_number(part - 1);
-    while (w.finished.load(std::memory_order_acquire) != w.posted.load(std::memory_order_relaxed)) pause();
+    // Whoever else runs may hold the core that the worker needs.
+    for (int turn = 1; w.finished.load(std::memory_order_acquire) != w.posted.load(std::memory_order_relaxed);
+         ++turn)
+      turn % kTurnsToYield ? pause() : std::this_thread::yield();
   }
 }
 
