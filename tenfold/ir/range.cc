@@ -49,7 +49,15 @@ bool are_exact(const Node& n, Ranges in) {
 Range rounded(const Node& n, double low, double high, bool nan) {
   const Dtype d = n.dtype();
   const double s = slack(n);
-  if (s != 0) low -= std::abs(low) * s, high += std::abs(high) * s;
+  if (s != 0) {
+    // An overflow may come late, and a denormal result is off by a whole unit.
+    const double largest = d == Dtype::f64   ? std::numeric_limits<double>::max()
+                           : d == Dtype::f16 ? 65504.0
+                                             : 0x1.fep127;
+    const double unit = d == Dtype::f64 ? 0x1p-1073 : d == Dtype::f16 ? 0x1p-23 : 0x1p-132;
+    low = std::min(low, largest), high = std::max(high, -largest);
+    low -= std::abs(low) * s + unit, high += std::abs(high) * s + unit;
+  }
   if (is_int(d)) return {low, high, false};
   return {scalar(low, d).round_to(d).f(), scalar(high, d).round_to(d).f(), nan};
 }
@@ -177,7 +185,7 @@ Range range_of_or(const Node& n, Ranges in) {
 }
 
 Range range_of_shift_left(const Node& n, Ranges in) {
-  if (!in[1].is_point()) return Range::all(n.dtype());
+  if (!in[1].is_point() || std::abs(in[1].low) > kExact) return Range::all(n.dtype());
   const double bits = 8.0 * static_cast<double>(size_of(n.dtype()));
   const double factor = std::ldexp(1.0, static_cast<int>(in[1].low - bits * std::floor(in[1].low / bits)));
   const Range r{in[0].low * factor, in[0].high * factor, false}, all = Range::all(n.dtype());
@@ -188,6 +196,13 @@ Range range_of_shift_left(const Node& n, Ranges in) {
 
 Range range_of_shift_right(const Node& n, Ranges in) {
   return in[1].is_point() ? range_of_corners(n, in) : Range::all(n.dtype());
+}
+
+Range range_of_conversion(const Node& n, Ranges in) {
+  if (!is_bool(n.dtype()) || !is_known(input_dtype(n, 0)) || is_empty(in[0])) return range_of_corners(n, in);
+  const bool may_be_zero = in[0].low <= 0 && in[0].high >= 0,
+             may_be_other = in[0].nan || in[0].low != 0 || in[0].high != 0;
+  return Range::truth(may_be_zero, may_be_other);
 }
 
 Range range_of_wave(const Node& n, Ranges in) {

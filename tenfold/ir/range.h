@@ -43,6 +43,7 @@ Range range_of_and(const Node&, std::span<const Range>);  // of bits
 Range range_of_or(const Node&, std::span<const Range>);   // of bits; xor too
 Range range_of_shift_left(const Node&, std::span<const Range>);
 Range range_of_shift_right(const Node&, std::span<const Range>);
+Range range_of_conversion(const Node&, std::span<const Range>);
 Range range_of_wave(const Node&, std::span<const Range>);   // sin, cos
 Range range_of_point(const Node&, std::span<const Range>);  // known only where all inputs are
 

@@ -13,7 +13,11 @@ namespace tenfold::rewrite {
 // one by one.
 using Visit = std::function<Nodes(const NodeRef& node)>;
 
-Graph rewrite(const Graph&, const Visit&);
+// What a sub-graph becomes; `node` is the control node over its rewritten inputs.
+using Enter = std::function<GraphRef(const NodeRef& node, const GraphRef& body)>;
+
+Graph rewrite(const Graph&, const Visit&);  // sub-graphs in the same way
+Graph rewrite(const Graph&, const Visit&, const Enter&);
 
 // The node over other inputs and with other attributes; itself if nothing changed.
 NodeRef remake(const NodeRef&, Nodes inputs, Attrs attrs);

@@ -899,7 +899,7 @@ const Prim kPrims[] = {
            return Nodes{convert(dy[0], from)};
          },
      .degree = convert_degree,
-     .range = range_of_corners},
+     .range = range_of_conversion},
     {.name = "bitcast",
      .doc = "The bits of each element read as another dtype of the same width. To bool: whether the byte is "
             "not 0.",
@@ -908,6 +908,7 @@ const Prim kPrims[] = {
      .type = bitcast_type,
      .eval = bitcast_value,
      .vjp = no_derivative,
+     .cost = 0,
      .range = range_of_point},
     {.name = "isnan",
      .doc = "Whether each element is NaN.",
