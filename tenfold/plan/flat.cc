@@ -42,6 +42,14 @@ public:
                 frame[n.get()] = outputs.at(n->inputs[0].get())[n->attrs.integer("index")];
                 continue;
             }
+            // The same scalar everywhere: no cluster owns it either.
+            if (p.kind == Kind::move && n->inputs.size() == 1) {
+                const Op& from = flat.ops[frame.at(n->inputs[0].get())];
+                if (from.kind == Op::Kind::constant && from.node->rank() == 0) {
+                    frame[n.get()] = add({Op::Kind::constant, from.node, 0, {}, scope, -1, -1, n->type(), false});
+                    continue;
+                }
+            }
             int mine = unit;
             if (unit < 0) {
                 mine = static_cast<int>(flat.units.size());

@@ -129,22 +129,29 @@ private:
     void use(const Demand& d, int inst, Forms at = {}) { result_.insts[d.user].inputs[d.slot] = {inst, std::move(at)}; }
 
     // May the statement's axes be what they now are? No atom twice among the axes of one instance.
-    bool sound() {
-        for (const Inst& i : result_.insts) {
-            if (i.kind == Inst::Kind::store || i.kind == Inst::Kind::load) continue;
-            std::vector<AtomId> seen;
-            auto look = [&](const Forms& forms) {
-                for (const Form& f : forms)
-                    for (const Term& t : space().resolve(f).terms) {
-                        if (std::find(seen.begin(), seen.end(), t.atom) != seen.end()) return false;
-                        seen.push_back(t.atom);
-                    }
-                return true;
-            };
-            if (!look(i.dims) || !look(i.reduced)) return false;
+    bool sound(const Inst& i) {
+        if (i.kind == Inst::Kind::store || i.kind == Inst::Kind::load) return true;
+        seen_.clear();
+        for (const Forms* forms : {&i.dims, &i.reduced})
+            for (const Form& f : *forms)
+                if (!distinct(f)) return false;
+        return true;
+    }
+    bool distinct(const Form& f) {
+        for (const Term& t : f.terms) {
+            if (space().substituted(t.atom)) {
+                if (!distinct(space().resolve(Form::of(t.atom)))) return false;
+                continue;
+            }
+            if (std::find(seen_.begin(), seen_.end(), t.atom) != seen_.end()) return false;
+            seen_.push_back(t.atom);
         }
         return true;
     }
+    bool sound() {
+        return std::all_of(result_.insts.begin(), result_.insts.end(), [&](const Inst& i) { return sound(i); });
+    }
+    std::vector<AtomId> seen_;
 
     bool merge(const Inst& inst, const Forms& dims) {
         size_t start = space().mark();
@@ -179,7 +186,9 @@ private:
         for (const Demand& d : demands) {
             if (any_whole(d.dims)) {   // gathered from memory by its user
                 use(d, -1);
-                result_.insts[d.user].asked[d.slot] = d.dims;
+                auto& asked = result_.insts[d.user].asked;
+                if (asked.size() <= static_cast<size_t>(d.slot)) asked.resize(d.slot + 1);
+                asked[d.slot] = d.dims;
                 continue;
             }
             int found = -1;
@@ -342,7 +351,8 @@ private:
                 if (p.relation) r = p.relation(n, dims, space());
                 else r.inputs.assign(n.inputs.size(), dims);
                 Inst::Kind kind = p.kind == Kind::reduce ? Inst::Kind::reduce : p.kind == Kind::contract ? Inst::Kind::contract : Inst::Kind::compute;
-                Inst inst{kind, id, dims, {}, {}, r.inputs, {}};
+                Inst inst{kind, id, dims, {}, {}, {}, {}};
+                if (piecewise || p.kind == Kind::index) inst.asked = r.inputs;   // their own numbers take part
                 for (AtomId a : r.reduced) inst.reduced.push_back(Form::of(a));
                 inst.inputs.resize(n.inputs.size());
                 found = add(std::move(inst));
@@ -351,7 +361,7 @@ private:
                     if (piecewise && outside(r.inputs[k], n.inputs[k]->shape())) continue;
                     demand(op.inputs[k], {r.inputs[k], found, static_cast<int>(k), op.scope});
                 }
-                if (!sound()) throw Barrier{"a diagonal is read"};
+                if (!sound(result_.insts[found])) throw Barrier{"a diagonal is read"};
             }
             use(d, found);
         }

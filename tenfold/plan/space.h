@@ -18,6 +18,7 @@ public:
     Forms resolve(const Forms&) const;
     const Dim& extent(AtomId a) const { return atoms_[a].extent; }
     const std::string& hint(AtomId a) const { return atoms_[a].hint; }
+    bool substituted(AtomId a) const { return atoms_[a].substituted; }
     size_t size() const { return atoms_.size(); }
 
     // Makes the two the same by substituting atoms, or leaves some substitutions behind and returns false: callers
