@@ -9,7 +9,7 @@
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
 #include "tenfold/runtime/disk_cache.h"
-#include "tenfold/target/llvm/llvm_target.h"
+#include "tenfold/target/llvm_module.h"
 #include "tenfold/tile/program.h"
 
 namespace tenfold {

@@ -13,7 +13,7 @@
 #include "tenfold/base/knobs.h"
 #include "tenfold/runtime/object.h"
 #include "tenfold/target/llvm/emit.h"
-#include "tenfold/target/llvm/llvm_target.h"
+#include "tenfold/target/llvm_module.h"
 
 namespace tenfold::cpu {
 namespace {

@@ -226,7 +226,7 @@ llvm::Value* Math::fma_real(Value* x, Value* y, Value* z) {
         f = llvm::Function::Create(llvm::FunctionType::get(t, {t, t, t}, false), llvm::Function::InternalLinkage, name, module);
         f->addFnAttr(llvm::Attribute::NoInline);
         f->addFnAttr(llvm::Attribute::NoUnwind);
-        f->setDoesNotAccessMemory();
+        // Not marked as free of side effects: the list scheduler takes minutes over calls that it may reorder.
         const llvm::IRBuilder<>::InsertPointGuard guard(b);
         b.SetInsertPoint(llvm::BasicBlock::Create(b.getContext(), "", f));
         b.CreateRet(fma_by_f64(f->getArg(0), f->getArg(1), f->getArg(2)));
