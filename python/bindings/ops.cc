@@ -13,7 +13,7 @@ namespace {
 
 void bind_map1(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x) {
     const Prim* p = &prim(record);
-    m.def(name, [p](nb::handle a) { return lang::apply_map(*p, {to_operand(a)}); }, nb::arg(x), nb::sig(signature), doc);
+    m.def(name, [p](nb::handle a) { return lang::apply_map(*p, {to_operand(a)}); }, nb::arg(x).none(), nb::sig(signature), doc);
 }
 
 void bind_map2(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x, const char* y) {
@@ -24,7 +24,7 @@ void bind_map2(nb::module_& m, const char* name, const char* record, const char*
             const Location where = here();
             return lang::apply_map(*p, {to_operand(a, where), to_operand(b, where)});
         },
-        nb::arg(x), nb::arg(y), nb::sig(signature), doc);
+        nb::arg(x).none(), nb::arg(y).none(), nb::sig(signature), doc);
 }
 
 void bind_map3(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x, const char* y,
@@ -36,7 +36,7 @@ void bind_map3(nb::module_& m, const char* name, const char* record, const char*
             const Location where = here();
             return lang::apply_map(*p, {to_operand(a, where), to_operand(b, where), to_operand(c, where)});
         },
-        nb::arg(x), nb::arg(y), nb::arg(z), nb::sig(signature), doc);
+        nb::arg(x).none(), nb::arg(y).none(), nb::arg(z).none(), nb::sig(signature), doc);
 }
 
 void bind_dtype_map1(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x) {
@@ -50,7 +50,7 @@ void bind_reduce(nb::module_& m, const char* name, const char* record, const cha
     const Prim* p = &prim(record);
     m.def(
         name, [p](nb::handle x, nb::handle axis, bool keepdims) { return lang::apply_reduce(*p, to_operand(x), to_axes(axis), keepdims); },
-        nb::arg("x"), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::sig(signature), doc);
+        nb::arg("x").none(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::sig(signature), doc);
 }
 
 Operands operands_of(nb::handle sequence, Location where) {
@@ -67,13 +67,13 @@ void bind_moment(nb::module_& m, const char* name, Moment function, const char* 
     m.def(
         name,
         [function](nb::handle x, nb::handle axis, bool keepdims, double correction) { return function(operand(x), to_axes(axis), keepdims, correction); },
-        nb::arg("x"), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::arg("correction") = 0.0, doc);
+        nb::arg("x").none(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::arg("correction") = 0.0, doc);
 }
 
 void bind_creation(nb::module_& m) {
     m.def(
         "asarray", [](nb::handle x, nb::handle dtype, std::optional<bool> copy) { return to_tensor(x, to_optional_dtype(dtype), copy, here()); },
-        nb::arg("obj"), nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(),
+        nb::arg("obj").none(), nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(),
         "A tensor of the elements of obj: a number, nested lists, or an array (buffer protocol, DLPack).\n\n"
         "copy=None copies what could still be written to; copy=False shares the memory (the caller must not write to it);\n"
         "copy=True always copies. Python floats become f32, integers i64.");
@@ -84,10 +84,10 @@ void bind_creation(nb::module_& m) {
     m.def("full", [](nb::handle shape, nb::handle value, nb::handle dtype) { return lang::full(to_shape(shape), operand(value), to_optional_dtype(dtype)); },
           nb::arg("shape"), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
     m.def("full_like", [](nb::handle x, nb::handle value, nb::handle dtype) { return lang::full_like(operand(x), operand(value), to_optional_dtype(dtype)); },
-          nb::arg("x"), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
-    m.def("zeros_like", [](nb::handle x, nb::handle dtype) { return lang::full_like(operand(x), {Scalar(0), here()}, to_optional_dtype(dtype)); }, nb::arg("x"),
+          nb::arg("x").none(), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
+    m.def("zeros_like", [](nb::handle x, nb::handle dtype) { return lang::full_like(operand(x), {Scalar(0), here()}, to_optional_dtype(dtype)); }, nb::arg("x").none(),
           nb::arg("dtype") = nb::none());
-    m.def("ones_like", [](nb::handle x, nb::handle dtype) { return lang::full_like(operand(x), {Scalar(1), here()}, to_optional_dtype(dtype)); }, nb::arg("x"),
+    m.def("ones_like", [](nb::handle x, nb::handle dtype) { return lang::full_like(operand(x), {Scalar(1), here()}, to_optional_dtype(dtype)); }, nb::arg("x").none(),
           nb::arg("dtype") = nb::none());
     m.def(
         "arange",
@@ -114,15 +114,15 @@ void bind_creation(nb::module_& m) {
 }
 
 void bind_shape(nb::module_& m) {
-    m.def("astype", [](nb::handle x, nb::handle dtype) { return lang::astype(operand(x), to_dtype(dtype)); }, nb::arg("x"), nb::arg("dtype"));
-    m.def("broadcast_to", [](nb::handle x, nb::handle shape) { return lang::broadcast_to(operand(x), to_shape(shape)); }, nb::arg("x"), nb::arg("shape"));
-    m.def("reshape", [](nb::handle x, nb::handle shape) { return lang::reshape(operand(x), to_shape(shape)); }, nb::arg("x"), nb::arg("shape"));
-    m.def("permute_dims", [](nb::handle x, nb::handle axes) { return lang::permute(operand(x), *to_axes(axes)); }, nb::arg("x"), nb::arg("axes"));
-    m.def("matrix_transpose", [](nb::handle x) { return lang::matrix_transpose(operand(x)); }, nb::arg("x"));
-    m.def("moveaxis", [](nb::handle x, int64_t from, int64_t to) { return lang::moveaxis(operand(x), from, to); }, nb::arg("x"), nb::arg("source"), nb::arg("destination"));
-    m.def("expand_dims", [](nb::handle x, int64_t axis) { return lang::expand_dims(operand(x), axis); }, nb::arg("x"), nb::arg("axis") = 0);
-    m.def("squeeze", [](nb::handle x, nb::handle axis) { return lang::squeeze(operand(x), to_axes(axis)); }, nb::arg("x"), nb::arg("axis") = nb::none());
-    m.def("flip", [](nb::handle x, nb::handle axis) { return lang::flip(operand(x), to_axes(axis)); }, nb::arg("x"), nb::arg("axis") = nb::none());
+    m.def("astype", [](nb::handle x, nb::handle dtype) { return lang::astype(operand(x), to_dtype(dtype)); }, nb::arg("x").none(), nb::arg("dtype"));
+    m.def("broadcast_to", [](nb::handle x, nb::handle shape) { return lang::broadcast_to(operand(x), to_shape(shape)); }, nb::arg("x").none(), nb::arg("shape"));
+    m.def("reshape", [](nb::handle x, nb::handle shape) { return lang::reshape(operand(x), to_shape(shape)); }, nb::arg("x").none(), nb::arg("shape"));
+    m.def("permute_dims", [](nb::handle x, nb::handle axes) { return lang::permute(operand(x), *to_axes(axes)); }, nb::arg("x").none(), nb::arg("axes"));
+    m.def("matrix_transpose", [](nb::handle x) { return lang::matrix_transpose(operand(x)); }, nb::arg("x").none());
+    m.def("moveaxis", [](nb::handle x, int64_t from, int64_t to) { return lang::moveaxis(operand(x), from, to); }, nb::arg("x").none(), nb::arg("source"), nb::arg("destination"));
+    m.def("expand_dims", [](nb::handle x, int64_t axis) { return lang::expand_dims(operand(x), axis); }, nb::arg("x").none(), nb::arg("axis") = 0);
+    m.def("squeeze", [](nb::handle x, nb::handle axis) { return lang::squeeze(operand(x), to_axes(axis)); }, nb::arg("x").none(), nb::arg("axis") = nb::none());
+    m.def("flip", [](nb::handle x, nb::handle axis) { return lang::flip(operand(x), to_axes(axis)); }, nb::arg("x").none(), nb::arg("axis") = nb::none());
     m.def("concatenate", [](nb::handle arrays, std::optional<int64_t> axis) { return lang::concatenate(operands_of(arrays, here()), axis); }, nb::arg("arrays"),
           nb::arg("axis").none() = 0);
     m.def("stack", [](nb::handle arrays, int64_t axis) { return lang::stack(operands_of(arrays, here()), axis); }, nb::arg("arrays"), nb::arg("axis") = 0);
@@ -132,28 +132,28 @@ void bind_shape(nb::module_& m) {
             const Location where = here();
             return lang::pad(to_operand(x, where), widths, to_operand(value, where));
         },
-        nb::arg("x"), nb::arg("widths"), nb::arg("value") = 0);
+        nb::arg("x").none(), nb::arg("widths"), nb::arg("value") = 0);
     m.def(
         "take",
         [](nb::handle x, nb::handle indices, std::optional<int64_t> axis) {
             const Location where = here();
             return lang::take(to_operand(x, where), {to_tensor(indices, {}, {}, where), where}, axis);
         },
-        nb::arg("x"), nb::arg("indices"), nb::arg("axis") = nb::none(), "Elements of x along an axis (of the flattened x if None) at the indices, clamped into range.");
+        nb::arg("x").none(), nb::arg("indices"), nb::arg("axis") = nb::none(), "Elements of x along an axis (of the flattened x if None) at the indices, clamped into range.");
     m.def(
         "dynamic_slice",
         [](nb::handle x, nb::handle start, nb::handle sizes) {
             const Location where = here();
             return lang::dynamic_slice(to_operand(x, where), operands_of(start, where), to_shape(sizes));
         },
-        nb::arg("x"), nb::arg("start"), nb::arg("sizes"), "The box of x of fixed sizes that begins at start, moved into x if it reaches outside.");
+        nb::arg("x").none(), nb::arg("start"), nb::arg("sizes"), "The box of x of fixed sizes that begins at start, moved into x if it reaches outside.");
     m.def(
         "update_slice",
         [](nb::handle x, nb::handle update, nb::handle start) {
             const Location where = here();
             return lang::update_slice(to_operand(x, where), to_operand(update, where), operands_of(start, where));
         },
-        nb::arg("x"), nb::arg("update"), nb::arg("start"), "x with the box that begins at start replaced by update; in place where x is donated.");
+        nb::arg("x").none(), nb::arg("update"), nb::arg("start"), "x with the box that begins at start replaced by update; in place where x is donated.");
 }
 
 void bind_composed(nb::module_& m) {
@@ -164,7 +164,7 @@ void bind_composed(nb::module_& m) {
                 const Location where = here();
                 return function(to_operand(x, where), to_operand(y, where));
             },
-            nb::arg("x"), nb::arg("y"), doc);
+            nb::arg("x").none(), nb::arg("y").none(), doc);
     };
     binary("divide", lang::divide, "x / y of each pair of elements; integers become f32.");
     binary("power", lang::power, "x to the power y; whole constant powers are multiplications.");
@@ -175,16 +175,16 @@ void bind_composed(nb::module_& m) {
             const Location where = here();
             return lang::where(to_operand(mask, where), to_operand(x, where), to_operand(y, where));
         },
-        nb::arg("condition"), nb::arg("x"), nb::arg("y"), "x where the condition holds, y elsewhere.");
+        nb::arg("condition"), nb::arg("x").none(), nb::arg("y").none(), "x where the condition holds, y elsewhere.");
     m.def(
         "clip",
         [](nb::handle x, nb::handle low, nb::handle high) {
             const Location where = here();
             return lang::clip(to_operand(x, where), to_operand(low, where), to_operand(high, where));
         },
-        nb::arg("x"), nb::arg("min"), nb::arg("max"));
-    m.def("square", [](nb::handle x) { return lang::square(operand(x)); }, nb::arg("x"));
-    m.def("mean", [](nb::handle x, nb::handle axis, bool keepdims) { return lang::mean(operand(x), to_axes(axis), keepdims); }, nb::arg("x"),
+        nb::arg("x").none(), nb::arg("min"), nb::arg("max"));
+    m.def("square", [](nb::handle x) { return lang::square(operand(x)); }, nb::arg("x").none());
+    m.def("mean", [](nb::handle x, nb::handle axis, bool keepdims) { return lang::mean(operand(x), to_axes(axis), keepdims); }, nb::arg("x").none(),
           nb::arg("axis") = nb::none(), nb::arg("keepdims") = false);
     bind_moment(m, "var", lang::var, "The mean of the squared distances from the mean, times n / (n - correction).");
     bind_moment(m, "std", lang::std_dev, "The square root of var.");
@@ -206,7 +206,7 @@ void bind_composed(nb::module_& m) {
             }
             return lang::tensordot(a, b, left, right);
         },
-        nb::arg("x"), nb::arg("y"), nb::arg("axes") = 2);
+        nb::arg("x").none(), nb::arg("y").none(), nb::arg("axes") = 2);
     m.def("evaluate", [](nb::args args) {
         std::vector<nb::object> leaves;
         flatten(args, leaves);

@@ -141,9 +141,15 @@ void add_index(nb::handle item, std::vector<lang::Index>& into) {
         into.emplace_back(nb::cast<int64_t>(item));
     } else if (PyBool_Check(o)) {
         user_error("index: True and False are no indices.\n  called at {}\n  Use None for a new axis, or tn.where for a mask.", here().str());
-    } else if (!tensor_of(o) && PyIndex_Check(o)) {
-        into.emplace_back(nb::cast<int64_t>(nb::steal(PyNumber_Index(o))));
     } else {
+        if (!tensor_of(o) && PyIndex_Check(o)) {  // numpy.int64, say; arrays claim it too, and then fail
+            const nb::object number = nb::steal(PyNumber_Index(o));
+            if (number) {
+                into.emplace_back(nb::cast<int64_t>(number));
+                return;
+            }
+            PyErr_Clear();
+        }
         into.emplace_back(to_tensor(item, {}, {}, here()));
     }
 }
@@ -254,10 +260,10 @@ void bind_tensor(nb::module_& m) {
             if (!is_int(t.dtype())) throw nb::type_error("only an integer tensor can be an index");
             return python_number(item(t));
         })
-        .def("__getitem__", &get_item)
+        .def("__getitem__", &get_item, nb::arg("key").none())
         .def("__setitem__", [](const Tensor&, nb::handle, nb::handle) {
             user_error("a tensor is immutable: x[i] = y does nothing.\n  called at {}\n  Use tn.update_slice or tn.where, which return a new tensor.", here().str());
-        })
+        }, nb::arg("key").none(), nb::arg("value").none())
         .def("item", [](const Tensor& t) { return python_number(item(t)); }, "The element of a tensor that has one.")
         .def("tolist", [](const Tensor& t) {
             evaluate(t);

@@ -26,7 +26,7 @@ constexpr Knob kKnobs[] = {
     {"TENFOLD_MACHINE", "auto", "Machine class whose record the planner uses; auto asks the machine."},
     {"TENFOLD_PENDING_BYTES", "1073741824",
      "Bytes of results that lazy evaluation may leave pending before it runs them."},
-    {"TENFOLD_PENDING_NODES", "4096",
+    {"TENFOLD_PENDING_NODES", "512",
      "Operations that lazy evaluation may leave pending before it runs them."},
     {"TENFOLD_SEED_FAULT", "", "Name of a fault to plant; read in test builds only."},
     {"TENFOLD_THREADS", "0", "Threads of a CPU launch; 0 is one per core."},
