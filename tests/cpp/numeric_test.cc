@@ -74,6 +74,7 @@ TEST(Numeric, F32WithinBounds) {
   for (const Function& f : kFunctions) {
     const Worst worst = sweep_f32(f, full ? 1 : 4099);
     fmt::print("{:6} f32: {:.3f} ulp at {:.9g}\n", f.name, worst.ulps, worst.at);
+    std::fflush(stdout);
     EXPECT_LE(worst.ulps, f.f32_ulps) << f.name << " at " << worst.at;
   }
 }

@@ -4,6 +4,7 @@
 // targets; the other records stand for graphs of gathers, selects and reductions.
 #include <algorithm>
 
+#include "tenfold/ir/batch.h"
 #include "tenfold/ir/prims/map.h"
 
 namespace tenfold::prims {
@@ -126,21 +127,12 @@ Nodes scatter_add_vjp(const NodeRef& y, In dy) {
   return {dy[0], NodeRef(), make("gather", {dy[0], y->inputs[1]}, y->attrs)};
 }
 
-NodeRef repeated(const Batched& b, const Dim& size) {
-  if (b.batched) return b.node;
-  Shape shape = b.node->shape();
-  shape.insert(shape.begin(), size);
-  Ints axes(b.node->rank());
-  for (size_t d = 0; d < axes.size(); ++d) axes[d] = static_cast<int64_t>(d) + 1;
-  return build::broadcast(b.node, shape, axes);
-}
-
 std::vector<Batched> gather_batch(const Node& n, std::span<const Batched> in, const Dim& size) {
   const int64_t axis = n.attrs.integer("axis"), batch = batch_of(n.attrs);
   if (batch > 0 || (in[0].batched && in[1].batched))
-    return {
-        {make("gather", {repeated(in[0], size), repeated(in[1], size)}, gather_attrs(axis + 1, batch + 1)),
-         true}};
+    return {{make("gather", {with_batch(in[0], size), with_batch(in[1], size)},
+                  gather_attrs(axis + 1, batch + 1)),
+             true}};
   if (in[0].batched) return {{make("gather", {in[0].node, in[1].node}, gather_attrs(axis + 1, 0)), true}};
   // One table for the whole batch: the batch is the first index dimension, moved to the front.
   const NodeRef y = make("gather", {in[0].node, in[1].node}, gather_attrs(axis, 0));
@@ -152,10 +144,10 @@ std::vector<Batched> gather_batch(const Node& n, std::span<const Batched> in, co
 
 std::vector<Batched> scatter_add_batch(const Node& n, std::span<const Batched> in, const Dim& size) {
   const int64_t axis = n.attrs.integer("axis") + 1, batch = batch_of(n.attrs);
-  const NodeRef x = repeated(in[0], size), updates = repeated(in[2], size);
+  const NodeRef x = with_batch(in[0], size), updates = with_batch(in[2], size);
   if (!in[1].batched && batch == 0)
     return {{make("scatter_add", {x, in[1].node, updates}, gather_attrs(axis, 0)), true}};
-  return {{make("scatter_add", {x, repeated(in[1], size), updates}, gather_attrs(axis, batch + 1)), true}};
+  return {{make("scatter_add", {x, with_batch(in[1], size), updates}, gather_attrs(axis, batch + 1)), true}};
 }
 
 Relation gather_relation(const Node& n, const Forms& output, Space&) {
@@ -183,12 +175,6 @@ NodeRef index_constant(int64_t value, const Shape& shape) {
   return build::full(Scalar(value), {Dtype::i64, shape});
 }
 
-// A dimension as a rank-0 value; a symbolic one is counted.
-NodeRef dim_value(const Dim& d) {
-  if (d.is_const()) return index_constant(d.value(), {});
-  return build::reduce("sum", index_constant(1, {d}), {0});
-}
-
 // An index of any integer dtype as an i64 in [0, limit].
 NodeRef clamp_index(const NodeRef& index, const NodeRef& limit) {
   NodeRef i = index;
@@ -213,7 +199,7 @@ Nodes scatter_add_expand(const Node& n, In in) {
   for (int64_t d = 0; d < at; ++d) index_axes.push_back(axis + 1 + d), summed.push_back(axis + 1 + d);
   for (int64_t d = 0; d < static_cast<int64_t>(shape.size()); ++d)
     if (d != axis) update_axes.push_back(d);
-  const NodeRef i = clamp_index(indices, dim_value(x->shape()[axis] - 1));
+  const NodeRef i = clamp_index(indices, build::extent(x->shape()[axis] - 1));
   const NodeRef here = map("equal", {build::broadcast(i, shape, index_axes), build::iota(shape, axis)});
   const NodeRef u = build::broadcast(updates, shape, update_axes);
   return {x + build::reduce("sum", select(here, u, build::zeros_like(u)), summed)};
@@ -336,7 +322,7 @@ Relation update_slice_relation(const Node& n, const Forms& output, Space&) {
 }
 
 NodeRef clamped_start(const NodeRef& start, const Dim& extent, const Dim& size) {
-  return clamp_index(start, dim_value(extent - size));
+  return clamp_index(start, build::extent(extent - size));
 }
 
 Nodes dynamic_slice_expand(const Node& n, In in) {
@@ -362,7 +348,7 @@ Nodes update_slice_expand(const Node&, In in) {
     update = make("gather", {update, at}, {{"axis", d}});
     const NodeRef here =
         map("logical_and", {map("greater_equal", {at, index_constant(0, {extent})}),
-                            map("less", {at, build::broadcast_to(dim_value(size), {extent})})});
+                            map("less", {at, build::broadcast_to(build::extent(size), {extent})})});
     const NodeRef along = build::broadcast(here, x->shape(), {d});
     inside = inside ? map("logical_and", {inside, along}) : along;
   }

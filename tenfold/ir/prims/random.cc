@@ -3,6 +3,7 @@
 // whatever uses it.
 #include <array>
 
+#include "tenfold/ir/batch.h"
 #include "tenfold/ir/prims/map.h"
 
 namespace tenfold::prims {
@@ -226,15 +227,7 @@ Nodes split_expand(const Node& node, In in) {
 
 std::vector<Batched> random_batch(const Node& n, std::span<const Batched> in, const Dim& size) {
   Nodes inputs;
-  for (const Batched& b : in) {
-    if (b.batched) {
-      inputs.push_back(b.node);
-      continue;
-    }
-    Ints axes(b.node->rank());
-    for (size_t d = 0; d < axes.size(); ++d) axes[d] = static_cast<int64_t>(d) + 1;
-    inputs.push_back(build::broadcast(b.node, joined({size}, b.node->shape()), axes));
-  }
+  for (const Batched& b : in) inputs.push_back(with_batch(b, size));
   return {{make(*n.prim, std::move(inputs), n.attrs), true}};
 }
 

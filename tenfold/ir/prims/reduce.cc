@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tenfold/ir/batch.h"
 #include "tenfold/ir/prims/map.h"
 
 namespace tenfold {
@@ -179,9 +180,7 @@ void arg_reference(const Node& n, std::span<const Array* const> inputs, std::spa
 // ---- batching, tiles, derivatives
 
 std::vector<Batched> reduce_batch(const Node& n, std::span<const Batched> inputs, const Dim&) {
-  Ints axes = n.attrs.ints("axes");
-  for (int64_t& axis : axes) ++axis;
-  return {{make(*n.prim, {inputs[0].node}, {{"axes", axes}}), true}};
+  return {{make(*n.prim, {inputs[0].node}, {{"axes", batched_axes(n.attrs.ints("axes"))}}), true}};
 }
 
 Relation reduce_relation(const Node& n, const Forms& output, Space& space) {
