@@ -37,6 +37,7 @@ public:
     }
 
     Instances finish() {
+        align_stores();
         std::vector<Inst>& made = result_.insts;
         for (Inst& i : made) {
             i.dims = space().resolve(i.dims);
@@ -152,6 +153,38 @@ private:
         return std::all_of(result_.insts.begin(), result_.insts.end(), [&](const Inst& i) { return sound(i); });
     }
     std::vector<AtomId> seen_;
+
+    // Stores that share no value run over the same axes where extents agree, so that blocks can hold a piece of each.
+    void align_stores() {
+        std::vector<int> stores;
+        for (size_t i = 0; i < result_.insts.size(); ++i)
+            if (result_.insts[i].kind == Inst::Kind::store) stores.push_back(static_cast<int>(i));
+        auto atoms_of = [&](int store) {
+            std::vector<AtomId> out;
+            for (const Form& f : space().resolve(result_.insts[store].dims))
+                for (const Term& t : f.terms) {
+                    auto is_time = [&](AtomId a) { return a >= 0 && space().resolve(Form::of(a)) == Form::of(t.atom); };
+                    if (std::none_of(result_.scope_time.begin(), result_.scope_time.end(), is_time)) out.push_back(t.atom);
+                }
+            return out;
+        };
+        std::vector<AtomId> known;
+        for (int store : stores) {
+            auto is_known = [&](AtomId a) { return std::find(known.begin(), known.end(), a) != known.end(); };
+            std::vector<AtomId> own = atoms_of(store);
+            if (std::none_of(own.begin(), own.end(), is_known))
+                for (AtomId a : own)
+                    for (AtomId b : known) {
+                        std::vector<AtomId> now = atoms_of(store);
+                        if (!(space().extent(a) == space().extent(b)) || std::find(now.begin(), now.end(), b) != now.end()) continue;
+                        size_t start = space().mark();
+                        if (space().unify(Form::of(b), Form::of(a)) && sound()) break;
+                        space().rollback(start);
+                    }
+            for (AtomId a : atoms_of(store))
+                if (!is_known(a)) known.push_back(a);
+        }
+    }
 
     bool merge(const Inst& inst, const Forms& dims) {
         size_t start = space().mark();
