@@ -94,14 +94,16 @@ struct Tracer {
 
   // key, the states (none: reset), the policy's carries -> returns, episodes, states, carries, then what is
   // emitted.
-  Tensors operator()(const Tensor& key, Tensors state, const Tensors& carry, const Tensor& start) {
+  Tensors operator()(const Tensors& sums, const Tensor& key, Tensors state, const Tensors& carry,
+                     const Tensor& start) {
     const Tensor action_key = lang::random::fold_in(key, static_cast<int64_t>(kActionUse));
     const Tensor reset_key = lang::random::fold_in(key, static_cast<int64_t>(kResetUse));
     if (state.empty()) state = reset(reset_key, start);
     states = state.size();
     carries = carry.size();
 
-    lang::Operands init{lang::full({}, 0, Dtype::f32), lang::full({}, 0, Dtype::i32)};
+    lang::Operands init;
+    for (const Tensor& t : sums) init.emplace_back(t, where);
     for (const Tensor& t : state) init.emplace_back(t, where);
     for (const Tensor& t : carry) init.emplace_back(t, where);
     lang::ScanOptions scan_options;
@@ -213,14 +215,16 @@ Trajectory trace(Tracer& tracer, const Tensor& key, const Begin& begin) {
   const Location where = tracer.where;
   const Tensor keys = key.rank() == 2 ? key : lang::random::split({key, where}, tracer.options.num_envs);
   const Tensor start = lang::astype(begin.start, Dtype::i64);
-  Tensors arguments{keys};
+  // The sums start with an axis of environments, also where every step of all of them gets the same reward.
+  const Shape all{Dim(tracer.options.num_envs)};
+  Tensors arguments{keys, lang::zeros(all, Dtype::f32, where), lang::zeros(all, Dtype::i32, where)};
   arguments.insert(arguments.end(), begin.state.begin(), begin.state.end());
   arguments.insert(arguments.end(), begin.carry.begin(), begin.carry.end());
   const auto states = static_cast<std::ptrdiff_t>(begin.state.size());
   const Tensors out = lang::vmap(
       [&](const Tensors& in) {
-        return tracer(in[0], Tensors(in.begin() + 1, in.begin() + 1 + states),
-                      Tensors(in.begin() + 1 + states, in.end()), start);
+        const auto state = in.begin() + 3, carry = state + states;
+        return tracer({in[1], in[2]}, in[0], Tensors(state, carry), Tensors(carry, in.end()), start);
       },
       arguments, std::vector<lang::BatchAxis>(arguments.size(), 0),
       [&](size_t k) { return lang::BatchAxis(k < 2 + tracer.states + tracer.carries ? 0 : 1); }, where);
