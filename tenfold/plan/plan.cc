@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kSearchNodes = 4096;   // clusters above this are not merged further: planning stays linear
 constexpr int kMergeAttempts = 20000;
+constexpr double kLaunchWorth = 1e-3;   // of the cost: what a launch less may cost, for its buffers and its wait are not counted
 
 struct Candidate {
     Lowered lowered;
@@ -269,7 +270,7 @@ private:
                 notes_.emplace(std::min(a, b) * 100000LL + std::max(a, b), together.barrier);
                 return {0, {}};
             }
-            return {apart - together.cost.seconds, *group};
+            return {apart * (1 + kLaunchWorth) - together.cost.seconds, *group};
         };
         auto neighbours = [&](int c) {
             std::set<int> near;
