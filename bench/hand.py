@@ -62,12 +62,22 @@ class _Policy(ctypes.Structure):
     )
 
 
+def _call(function, arguments, *inputs):
+    """function(&arguments), which keeps alive the arrays that `arguments` points to."""
+
+    def run():
+        function(ctypes.byref(arguments))
+
+    run.inputs = inputs
+    return run
+
+
 def rollout(keys, steps, threads=2, emit=False, streaming=False, packed=False):
     """CartPole at random: (run, outputs), run() filling the dict of arrays `outputs`.
 
     keys u32[envs,2], envs a multiple of 128. emit: obs, action, reward, terminated, truncated of every step.
     """
-    lib, envs = library(), len(keys)
+    lib, envs, keys = library(), len(keys), copied(keys)
     out = {"returns": empty(envs), "episodes": empty(envs, "i4")}
     if emit:
         out["obs"] = empty((steps, envs, 4))
@@ -77,12 +87,12 @@ def rollout(keys, steps, threads=2, emit=False, streaming=False, packed=False):
         pointer(keys), envs, steps, threads, packed, streaming, 0,
         *[pointer(out.get(n)) for n in ("returns", "episodes", *_fields)],
     )  # fmt: skip
-    return lambda: lib.hand_cartpole(ctypes.byref(arguments)), out
+    return _call(lib.hand_cartpole, arguments, keys), out
 
 
 def policy_rollout(keys, steps, weights, tanh, threads=2):
     """The same with a sampled 4-64-64-2 policy; weights: w1, b1, w2, b2, w3, b3 as f32, w[in, out]."""
-    lib, envs = library(), len(keys)
+    lib, envs, keys = library(), len(keys), copied(keys)
     out = {"returns": empty(envs), "episodes": empty(envs, "i4")}
     kept = [np.ascontiguousarray(w, "f4") for w in weights]
     arguments = _Policy(
@@ -95,4 +105,4 @@ def policy_rollout(keys, steps, weights, tanh, threads=2):
         pointer(out["returns"]),
         pointer(out["episodes"]),
     )
-    return lambda kept=kept: lib.hand_cartpole_policy(ctypes.byref(arguments)), out
+    return _call(lib.hand_cartpole_policy, arguments, keys, kept), out

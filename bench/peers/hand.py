@@ -68,6 +68,18 @@ def machine():
     return {"ghz": lib.hand_clock_ghz(), "peak_gflops": lib.hand_peak_gflops(THREADS)}
 
 
+def cycles_a_step(envs=256, steps=1000, runs=300):
+    """Cycles of one core per environment and step: the best of short runs, which others cannot disturb."""
+    lib = hand.library()
+    run, _ = hand.rollout(reference.split(reference.key(7), envs), steps, threads=1)
+    best = float("inf")
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return best * lib.hand_clock_ghz() * 1e9 / (envs * steps)
+
+
 def copy_bandwidth(size):
     """Bytes a second read and written by the better of two copies and the better memset, best of ten."""
     best = {}
