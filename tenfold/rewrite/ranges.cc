@@ -22,6 +22,12 @@ using Facts = std::vector<Fact>;
 
 bool is_integer(const NodeRef& n) { return is_int(n->dtype()); }
 
+// A bound of |x| is one of x.
+void add_fact(const NodeRef& node, Range range, Facts& facts) {
+  if (node->prim->name == "abs") facts.push_back({node->inputs[0], {-range.high, range.high, range.nan}});
+  facts.push_back({node, range});
+}
+
 void facts_of(const NodeRef& mask, bool truth, Ranges& ranges, Facts& facts, int depth = 0) {
   constexpr int kDepth = 16;
   const Prim& p = *mask->prim;
@@ -45,8 +51,8 @@ void facts_of(const NodeRef& mask, bool truth, Ranges& ranges, Facts& facts, int
   const NodeRef &small = first_is_small ? a : b, &large = first_is_small ? b : a;
   const Range low = ranges.of(small), high = ranges.of(large);
   // A comparison with NaN is false and says nothing.
-  if (truth || !high.nan) facts.push_back({small, {-kInf, high.high - gap, !truth}});
-  if (truth || !low.nan) facts.push_back({large, {low.low + gap, kInf, !truth}});
+  if (truth || !high.nan) add_fact(small, {-kInf, high.high - gap, !truth}, facts);
+  if (truth || !low.nan) add_fact(large, {low.low + gap, kInf, !truth}, facts);
 }
 
 // The range of a node under facts, looking a few nodes deep.
