@@ -124,12 +124,12 @@ std::optional<Tensor> from_python_buffer(PyObject* object, std::optional<bool> c
     const auto dtype = dtype_of_format(view->format, view->itemsize);
     if (!dtype)
         user_error("asarray: elements of the format \"{}\" of a {} have no dtype here.\n  called at {}\n  Convert the array first, to float32, say.",
-                   view->format ? view->format : "", Py_TYPE(object)->tp_name, where.str());
+                   view->format ? view->format : "", type_name(object), where.str());
     Ints shape(view->shape, view->shape + view->ndim);
     const bool can_share = is_row_major(*view) && is_aligned(*view);
     if (copy == false && !can_share)
         user_error("asarray: copy=False was asked for, but the {} is not row-major in memory.\n  called at {}\n  Pass copy=None to let it be copied.",
-                   Py_TYPE(object)->tp_name, where.str());
+                   type_name(object), where.str());
     if (can_share && copy != true && (view->readonly || copy == false)) {
         Py_buffer* kept = view.release();
         release.view = nullptr;
@@ -167,7 +167,7 @@ void list_numbers(nb::handle object, std::vector<Scalar>& into, Location where) 
         return;
     }
     const auto number = to_number(object.ptr());
-    if (!number) user_error("asarray: a list holds a {}, which is no number.\n  called at {}", Py_TYPE(object.ptr())->tp_name, where.str());
+    if (!number) user_error("asarray: a list holds a {}, which is no number.\n  called at {}", type_name(object.ptr()), where.str());
     into.push_back(*number);
 }
 
@@ -283,7 +283,7 @@ Tensor to_tensor(nb::handle h, std::optional<Dtype> dtype, std::optional<bool> c
     }
     if (!made)
         user_error("a {} cannot become a tensor.\n  called at {}\n  Pass a number, a list of numbers, or an array (NumPy, DLPack, buffer protocol).",
-                   Py_TYPE(o)->tp_name, where.str());
+                   type_name(o), where.str());
     return dtype && *dtype != made->dtype() ? lang::astype({*made, where}, *dtype) : *made;
 }
 
@@ -345,7 +345,7 @@ int64_t to_int(nb::handle h, std::string_view what) {
     const nb::object index = nb::steal(PyNumber_Index(h.ptr()));
     if (!index) {
         PyErr_Clear();
-        user_error("{} must be an integer, but a {} came.\n  called at {}", what, Py_TYPE(h.ptr())->tp_name, here().str());
+        user_error("{} must be an integer, but a {} came.\n  called at {}", what, type_name(h.ptr()), here().str());
     }
     return nb::cast<int64_t>(index);
 }
@@ -382,6 +382,12 @@ nb::tuple python_shape(const Shape& shape) {
         PyTuple_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(d), extent.release().ptr());
     }
     return nb::borrow<nb::tuple>(out);
+}
+
+std::string_view type_name(PyObject* object) {
+    const std::string_view full = Py_TYPE(object)->tp_name;
+    const auto dot = full.rfind('.');
+    return dot == std::string_view::npos ? full : full.substr(dot + 1);
 }
 
 std::string str_of(nb::handle h) { return nb::cast<std::string>(nb::str(h)); }

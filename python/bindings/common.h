@@ -67,6 +67,7 @@ lang::Axes to_axes(nb::handle);                   // None, an integer, or a sequ
 nb::object python_number(const Scalar&);
 nb::tuple python_shape(const Shape&);
 std::string str_of(nb::handle);
+std::string_view type_name(PyObject*);            // without its module
 
 // ---- structures: tuples, lists, dicts, named tuples and dataclasses of tensors; None is an empty one
 struct Tree {

@@ -119,7 +119,7 @@ Tensor dlpack_import(nb::handle object, std::optional<bool> copy, Location where
         capsule = object.attr("__dlpack__")();  // it knows the first version only
     }
     const bool versioned = PyCapsule_IsValid(capsule.ptr(), kNameVersioned);
-    if (!versioned && !PyCapsule_IsValid(capsule.ptr(), kName)) user_error("asarray: __dlpack__ of a {} returned no DLPack capsule.\n  called at {}", Py_TYPE(object.ptr())->tp_name, where.str());
+    if (!versioned && !PyCapsule_IsValid(capsule.ptr(), kName)) user_error("asarray: __dlpack__ of a {} returned no DLPack capsule.\n  called at {}", type_name(object.ptr()), where.str());
     void* pointer = PyCapsule_GetPointer(capsule.ptr(), versioned ? kNameVersioned : kName);
     auto* newer = versioned ? static_cast<ManagedVersioned*>(pointer) : nullptr;
     auto* older = versioned ? nullptr : static_cast<Managed*>(pointer);

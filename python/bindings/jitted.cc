@@ -75,7 +75,7 @@ void names_and_positions(nb::handle h, std::string_view what, const std::vector<
 
 Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims, nb::handle donate, nb::handle allow) : function_(std::move(function)) {
     if (!PyCallable_Check(function_.ptr()))
-        user_error("jit: a function is needed, but a {} came.\n  called at {}", Py_TYPE(function_.ptr())->tp_name, here().str());
+        user_error("jit: a function is needed, but a {} came.\n  called at {}", type_name(function_.ptr()), here().str());
     parameters_ = parameter_names(function_);
     names_and_positions(static_arguments, "static", parameters_, statics_, static_positions_);
     names_and_positions(donate, "donate", parameters_, donated_, donated_positions_);
@@ -112,7 +112,7 @@ void Jitted::read(nb::handle args, nb::handle kwargs, Call& call) const {
             if (hash == -1 && PyErr_Occurred()) {
                 PyErr_Clear();
                 user_error("jit of {}: the static argument {} is a {}, which has no hash.\n  called at {}\n  Pass something hashable: a number, a string, a tuple, a function.",
-                           options_.name, name.is_valid() ? str_of(name) : parameter_name(position), Py_TYPE(value)->tp_name, here().str());
+                           options_.name, name.is_valid() ? str_of(name) : parameter_name(position), type_name(value), here().str());
             }
             const void* type = Py_TYPE(value);
             call.signature += 's';
@@ -227,7 +227,7 @@ void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) con
         if (PyUnicode_Check(o) || PyBytes_Check(o) || PyCallable_Check(o))
             user_error("jit of {}: an argument is a {}, which is no tensor, number or structure of them.\n  called at {}\n"
                        "  Name it in static=, so that the function is compiled for each value of it.",
-                       options_.name, Py_TYPE(o)->tp_name, here().str());
+                       options_.name, type_name(o), here().str());
         leaf.owned = to_tensor(o, {}, {}, here());
         const Tensor owned = leaf.owned;
         add_tensor(leaf, owned);
@@ -288,7 +288,7 @@ Jitted::Entry Jitted::trace(nb::handle args, nb::handle kwargs, Call& call, Loca
             for (const nb::object& leaf : leaves) {
                 if (PyUnicode_Check(leaf.ptr()) || PyBytes_Check(leaf.ptr()) || PyCallable_Check(leaf.ptr()))
                     user_error("jit of {}: the function returned a {}, but it must return tensors or structures of them.\n  called at {}", options_.name,
-                               Py_TYPE(leaf.ptr())->tp_name, where.str());
+                               type_name(leaf.ptr()), where.str());
                 out.push_back(to_operand(leaf, where).as_tensor());
             }
             return out;
@@ -389,6 +389,7 @@ void bind_jitted(nb::module_& m) {
         .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("function"), nb::arg("static"), nb::arg("dims").none(), nb::arg("donate"),
              nb::arg("allow"))
         .def_prop_ro("__wrapped__", [](const Jitted& j) { return j.function(); })
+        .def_prop_ro("__doc__", [](const Jitted& j) { return nb::object(nb::getattr(j.function(), "__doc__", nb::none())); })
         .def("__getattr__", [](const Jitted& j, nb::handle name) { return nb::object(nb::getattr(j.function(), name)); })  // __name__ ...
         .def_prop_ro("versions", [](const Jitted& j) { return j.versions(); }, "For how many different types of arguments it has been compiled.");
 }

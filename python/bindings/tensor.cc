@@ -125,7 +125,7 @@ std::optional<int64_t> slice_part(PyObject* part) {
             user_error("index: a bound of a slice is a traced tensor, but a shape cannot depend on a value.\n  called at {}\n"
                        "  Use tn.dynamic_slice, whose size is fixed.",
                        here().str());
-        user_error("index: a bound of a slice is a {}, which is no integer.\n  called at {}", Py_TYPE(part)->tp_name, here().str());
+        user_error("index: a bound of a slice is a {}, which is no integer.\n  called at {}", type_name(part), here().str());
     }
     return nb::cast<int64_t>(index);
 }

@@ -20,7 +20,7 @@ Tensor leaf_tensor(const nb::object& leaf, Location where, std::string_view what
     if (const Tensor* t = tensor_of(o)) return *t;
     if (const auto number = to_number(o)) return Operand(*number, where).as_tensor();
     if (PyUnicode_Check(o) || PyBytes_Check(o) || PyCallable_Check(o))
-        user_error("{} is a {}, which is no tensor, number or structure of them.\n  called at {}", what, Py_TYPE(o)->tp_name, where.str());
+        user_error("{} is a {}, which is no tensor, number or structure of them.\n  called at {}", what, type_name(o), where.str());
     return to_tensor(leaf, {}, {}, where);
 }
 
@@ -51,7 +51,7 @@ std::string function_name(nb::handle f) {
     PyObject* name = PyObject_GetAttr(f.ptr(), Names::get().name);
     if (!name) {
         PyErr_Clear();
-        return Py_TYPE(f.ptr())->tp_name;
+        return std::string(type_name(f.ptr()));
     }
     return str_of(nb::steal(name));
 }
@@ -104,7 +104,7 @@ nb::object value_and_grad(nb::handle function, nb::tuple args, nb::dict kwargs, 
             if (has_aux) {
                 if (!PyTuple_Check(value.ptr()) || PyTuple_GET_SIZE(value.ptr()) != 2)
                     user_error("grad: with has_aux=True the function must return (loss, aux), but it returned a {}.\n  called at {}",
-                               Py_TYPE(value.ptr())->tp_name, where.str());
+                               type_name(value.ptr()), where.str());
                 loss = value[0];
             }
             out.push_back(loss);
@@ -204,7 +204,7 @@ nb::object scan(nb::handle step, nb::handle init, nb::handle xs, std::optional<i
             const nb::object returned = call_traced(step, nb::make_tuple(state, row), nb::handle(), "scan", where);
             if (!PyTuple_Check(returned.ptr()) || PyTuple_GET_SIZE(returned.ptr()) != 2)
                 user_error("scan: the body must return (carry, y), but it returned {}.\n  called at {}\n  Return (carry, None) if there is nothing to collect.",
-                           PyTuple_Check(returned.ptr()) ? fmt::format("a tuple of {}", PyTuple_GET_SIZE(returned.ptr())) : fmt::format("a {}", Py_TYPE(returned.ptr())->tp_name),
+                           PyTuple_Check(returned.ptr()) ? fmt::format("a tuple of {}", PyTuple_GET_SIZE(returned.ptr())) : fmt::format("a {}", type_name(returned.ptr())),
                            where.str());
             std::vector<nb::object> out;
             check_structure(carry, flatten(returned[0], out), "scan", where);
@@ -264,7 +264,7 @@ nb::object cond(nb::handle predicate, nb::handle then, nb::handle otherwise, nb:
 
 void bind_transforms(nb::module_& m) {
     m.def("value_and_grad_call", &value_and_grad, nb::arg("function"), nb::arg("args"), nb::arg("kwargs"), nb::arg("argnums"), nb::arg("has_aux"));
-    m.def("vmap_call", &vmap, nb::arg("function"), nb::arg("in_axes"), nb::arg("out_axes"), nb::arg("args"), nb::arg("kwargs"));
+    m.def("vmap_call", &vmap, nb::arg("function"), nb::arg("in_axes").none(), nb::arg("out_axes").none(), nb::arg("args"), nb::arg("kwargs"));
     m.def("scan", &scan, nb::arg("step"), nb::arg("init"), nb::arg("xs") = nb::none(), nb::arg("length") = nb::none(), nb::kw_only(), nb::arg("reverse") = false,
           "Runs carry, y = step(carry, x) over the rows x of xs; without xs, `length` times with the step's number.\n\n"
           "Returns (carry, ys): the last carry, and the ys stacked along axis 0. A carry keeps its structure, shapes and dtypes.\n"

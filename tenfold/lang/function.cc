@@ -13,7 +13,7 @@
 namespace tenfold::lang {
 namespace {
 
-constexpr int64_t kMostOperations = 2'000'000;  // of one trace; more is a loop that does not end
+constexpr int64_t kMostOperations = 1'000'000;  // of one trace; more is a loop that does not end
 
 // An unsigned, a signed, a floating and a complex number can be ordered by what they can hold.
 int rank_of(Dtype d) { return is_bool(d) ? 0 : is_int(d) ? 1 : is_float(d) ? 2 : 3; }

@@ -69,10 +69,24 @@ Operands settled(const Operands& init, const std::vector<Dtype>& dtypes) {
     return out;
 }
 
-std::vector<ArgumentType> strong(const Nodes& nodes) {
+// On trial a carry that starts as a plain number is one in the body too, and takes the dtype of what it meets there.
+std::vector<ArgumentType> carry_types(const Operands& start, const Nodes& nodes, bool is_trial) {
     std::vector<ArgumentType> out;
-    for (const NodeRef& node : nodes) out.push_back({node->type(), false});
+    for (size_t i = 0; i < nodes.size(); ++i) {
+        const bool weak = is_trial && is_weak(start[i]);
+        Type type = nodes[i]->type();
+        if (weak && is_float(type.dtype)) type.dtype = Dtype::f64;
+        out.push_back({std::move(type), weak});
+    }
     return out;
+}
+
+void learn_dtypes(const Operands& start, const Traced& traced, std::vector<Dtype>& dtypes) {
+    for (size_t i = 0; i < start.size(); ++i) {
+        if (!is_weak(start[i])) continue;
+        const Dtype next = traced.results[i]->dtype();
+        dtypes[i] = traced.weak[i] && is_float(next) ? Dtype::f32 : next;
+    }
 }
 
 // A result that is a plain number takes the dtype it is compared with.
@@ -215,12 +229,13 @@ ScanResult scan(const Function& body, const Operands& start, const Tensors& xs, 
     std::vector<Dtype> dtypes;
     for (const Operand& o : start) dtypes.push_back(start_dtype(o));
     const Type step_type{Dtype::i64, {}};
-    // A carry that starts as a plain number takes the dtype that the body returns: traced again with that.
+    // A carry that starts as a plain number takes the dtype that the body returns: found by a first trace.
     for (int attempt = 0;; ++attempt) {
+        const bool is_trial = attempt == 0 && std::ranges::any_of(start, is_weak);
         const Operands init = settled(start, dtypes);
         const Nodes init_nodes = start_nodes(init, dtypes);
         std::vector<ArgumentType> types{{step_type, false}};
-        for (const ArgumentType& t : strong(init_nodes)) types.push_back(t);
+        for (const ArgumentType& t : carry_types(start, init_nodes, is_trial)) types.push_back(t);
         for (const Tensor& x : xs) {
             Type row = x.type();
             row.shape.erase(row.shape.begin());
@@ -233,18 +248,16 @@ ScanResult scan(const Function& body, const Operands& start, const Tensors& xs, 
         });
         if (traced.results.size() < init.size())
             user_error("scan: the body returned {} values, but there are {} carries.\n  called at {}", traced.results.size(), init.size(), where.str());
-        bool again = false;
+        if (is_trial) {
+            learn_dtypes(start, traced, dtypes);
+            continue;
+        }
         for (size_t i = 0; i < init.size(); ++i) {
             const Type& enters = init_nodes[i]->type();
             traced.results[i] = settle_weak(traced.results[i], traced.weak[i], enters.dtype);
             const Type& next = traced.results[i]->type();
-            if (next == enters) continue;
-            if (!is_weak(start[i]) || next.shape != enters.shape || next.dtype == dtypes[i] || attempt > 2)
-                carry_fails("scan", options.names, i, enters, next, where);
-            dtypes[i] = next.dtype;
-            again = true;
+            if (!(next == enters)) carry_fails("scan", options.names, i, enters, next, where);
         }
-        if (again) continue;
         for (size_t k = init.size(); k < traced.results.size(); ++k)
             if (traced.weak[k] && traced.results[k]->dtype() == Dtype::f64) traced.results[k] = build::convert(traced.results[k], Dtype::f32);
 
@@ -307,23 +320,23 @@ Tensors while_loop(const Function& condition, const Function& body, const Operan
     std::vector<Dtype> dtypes;
     for (const Operand& o : start) dtypes.push_back(start_dtype(o));
     for (int attempt = 0;; ++attempt) {
+        const bool is_trial = attempt == 0 && std::ranges::any_of(start, is_weak);
         const Operands init = settled(start, dtypes);
         const Nodes nodes = start_nodes(init, dtypes);
-        const auto types = strong(nodes);
+        const auto types = carry_types(start, nodes, is_trial);
         Traced step = trace("while_loop", where, types, body);
         if (step.results.size() != init.size())
             user_error("while_loop: the body returned {} values, but there are {} carries.\n  called at {}", step.results.size(), init.size(), where.str());
-        bool again = false;
+        if (is_trial) {
+            learn_dtypes(start, step, dtypes);
+            continue;
+        }
         for (size_t i = 0; i < init.size(); ++i) {
             const Type& enters = nodes[i]->type();
             step.results[i] = settle_weak(step.results[i], step.weak[i], enters.dtype);
             const Type& next = step.results[i]->type();
-            if (next == enters) continue;
-            if (!is_weak(start[i]) || next.shape != enters.shape || attempt > 2) carry_fails("while_loop", names, i, enters, next, where);
-            dtypes[i] = next.dtype;
-            again = true;
+            if (!(next == enters)) carry_fails("while_loop", names, i, enters, next, where);
         }
-        if (again) continue;
         const Traced test = trace("while_loop", where, types, condition);
         if (test.results.size() != 1) user_error("while_loop: the condition must return one bool, but it returned {} values.\n  called at {}", test.results.size(), where.str());
         check_predicate(test.results[0]->type(), "while_loop: the condition", where);

@@ -76,6 +76,7 @@ private:
     std::map<int, std::vector<int>> clusters_;         // cluster -> units, ascending
     std::map<std::vector<int>, Candidate> memo_;
     int next_cluster_ = 0;
+    std::unordered_map<const Node*, NodeRef> refs_;    // the graph's nodes, for Launch.nodes
     std::map<int, std::pair<Plan, double>> repeats_;   // scan units that are loops of launches
 
     const Prim& prim_of(int u) const { return *flat_.units[u].node->prim; }
@@ -529,6 +530,10 @@ private:
         for (auto& a : kernel->args)
             while (!names.insert(a.name).second) a.name += "_";
         l.kernel = std::move(kernel);
+        if (refs_.empty())
+            for (const NodeRef& n : topological(graph_.results)) refs_.emplace(n.get(), n);
+        for (int u : units)
+            if (auto at = refs_.find(flat_.units[u].node); at != refs_.end()) l.nodes.push_back(at->second);
         l.cost = c.cost;
         l.loops = c.lowered.loops;
         plan.seconds += c.cost.seconds;

@@ -115,7 +115,7 @@ def test_a_read_only_array_is_shared():
 
 
 def test_sharing_a_strided_array_is_refused():
-    with pytest.raises(tn.UserError, match="copy=False was asked for, but the numpy.ndarray is not row-major in memory"):
+    with pytest.raises(tn.UserError, match="copy=False was asked for, but the ndarray is not row-major in memory"):
         tn.asarray(np.ones((4, 4), np.float32).T[1:], copy=False)
 
 
