@@ -206,7 +206,7 @@ NodeRef slice_of_concatenation(const NodeRef& n, Ranges&) {
 
 // A choice between lanes, of which one is taken: select(i == c, a, b)[.., k, ..] is a's or b's.
 NodeRef slice_of_choice(const NodeRef& n, Ranges&) {
-  if (!is(n, "slice") || !n->inputs[0]->prim->has("choice")) return {};
+  if (!is(n, "slice") || !n->inputs[0]->prim->has("select")) return {};
   const NodeRef &choice = n->inputs[0], &mask = choice->inputs[0];
   if (!mask->prim->has("comparison")) return {};
   std::vector<Scalar> values;

@@ -134,7 +134,7 @@ std::vector<Range> Ranges::compute(const NodeRef& node) {
     const double v = n.attrs.scalar("value").f();
     return {std::isnan(v) ? Range{kInf, -kInf, true} : Range::point(v)};
   }
-  if (p.has("choice")) return {select(n)};
+  if (p.has("select")) return {select(n)};
   std::vector<Range> in;
   for (const NodeRef& i : n.inputs) in.push_back(of(i));
   if (p.range) return {p.range(n, in)};

@@ -56,7 +56,7 @@ void variables(const Pattern& p, std::array<int, kVariables>& seen) {
   if (p.kind == Pattern::Kind::variable) seen[p.variable] |= 1;
   for (size_t k = 0; k < p.inputs.size(); ++k) {
     variables(p.inputs[k], seen);
-    const bool is_mask = k == 0 && prim(p.primitive).has("choice");
+    const bool is_mask = k == 0 && prim(p.primitive).has("select");
     const Pattern& i = p.inputs[k];
     if (is_mask && i.kind == Pattern::Kind::variable) seen[i.variable] |= 2;
     if (is_mask)
@@ -76,7 +76,7 @@ std::optional<Scalar> constant_of(const NodeRef& node) {
 
 NodeRef apply(const Rule& rule, const NodeRef& n) {
   if (n->prim->name != rule.from.primitive) return {};
-  const NodeRef& first = n->prim->has("choice") ? n->inputs[1] : n->inputs[0];
+  const NodeRef& first = n->prim->has("select") ? n->inputs[1] : n->inputs[0];
   if (!prims::accepts(rule.dtypes, first->dtype())) return {};
   Bindings bound;
   if (!match(rule.from, n, bound)) return {};

@@ -3,6 +3,7 @@
 #include <array>
 #include <set>
 
+#include "tenfold/ir/prims/philox.h"
 #include "tenfold/ir/random.h"
 #include "tenfold/ir/reduce.h"
 #include "tenfold/rewrite/simplify.h"
@@ -30,7 +31,7 @@ Attrs attrs_for(const Prim& p, Dtype to) { return p.attributes.empty() ? Attrs()
 std::optional<Graph> over(const Prim& p, Dtype d, const Shape& shape, Dtype to = Dtype::f32) {
   Graph g;
   for (int k = 0; k < p.arity; ++k)
-    g.parameters.push_back(build::parameter(k, {p.has("choice") && k == 0 ? Dtype::boolean : d, shape}));
+    g.parameters.push_back(build::parameter(k, {p.has("select") && k == 0 ? Dtype::boolean : d, shape}));
   try {
     g.results = {make(p, g.parameters, attrs_for(p, to))};
   } catch (const UserError&) {
@@ -389,7 +390,27 @@ std::vector<double> words(std::array<double, 2> key, int64_t offset, int64_t cou
   return run(g, {array(Dtype::u32, {2}, {key[0], key[1]}), scalar(Dtype::i64, static_cast<double>(offset))});
 }
 
-TEST(Random, KnownAnswers) {  // Random123 kat_vectors, philox4x32 10
+TEST(Random, KnownAnswers) {  // Random123's kat_vectors, philox4x32 with 10 rounds
+  struct Answer {
+    std::array<uint32_t, 4> counter;
+    std::array<uint32_t, 2> key;
+    std::array<uint32_t, 4> block;
+  };
+  constexpr uint32_t kOnes = 0xffffffff;
+  const Answer answers[] = {
+      {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+      {{kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+      {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+       {0xa4093822, 0x299f31d0},
+       {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}};
+  for (const Answer& a : answers) {
+    EXPECT_EQ(prims::philox(a.counter, a.key), a.block);
+    auto node = [](uint32_t v) { return build::constant(Scalar(uint64_t{v}), Dtype::u32); };
+    const auto block =
+        prims::philox({node(a.counter[0]), node(a.counter[1]), node(a.counter[2]), node(a.counter[3])},
+                      {node(a.key[0]), node(a.key[1])});
+    for (int w = 0; w < 4; ++w) EXPECT_EQ(run({{}, {block[w]}, {}}, {})[0], a.block[w]);
+  }
   EXPECT_THAT(words({0, 0}, 0, 4), ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
 }
 
@@ -436,6 +457,51 @@ TEST(Random, KeysDiffer) {
   seen.insert({y[1].at(0).f(), y[1].at(1).f()});
   seen.insert({y[2].at(0).f(), y[2].at(1).f()});
   EXPECT_EQ(seen.size(), 66u);
+}
+
+TEST(Random, UniformIsInItsRangeAndExact) {
+  for (Dtype d : {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::f64}) {
+    const Graph g = graph_of({{Dtype::u32, {2}}},
+                             [&](const Nodes& p) { return Nodes{random::uniform(p[0], {4096}, {}, d)}; });
+    const std::vector<double> u = run(g, {array(Dtype::u32, {2}, {3, 4})});
+    double sum = 0;
+    for (double v : u) {
+      EXPECT_TRUE(v >= 0 && v < 1) << name(d);
+      sum += v;
+    }
+    EXPECT_NEAR(sum / 4096, 0.5, 0.02) << name(d);
+  }
+}
+
+TEST(Random, NormalInvertsItsDistribution) {
+  const Graph g = graph_of({{Dtype::u32, {2}}}, [](const Nodes& p) {
+    return Nodes{random::normal(p[0], {4096}), random::bits(p[0], {4096})};
+  });
+  const std::vector<Array> y = evaluate(expand(g), std::vector<Array>{array(Dtype::u32, {2}, {3, 4})});
+  double square = 0;
+  for (int64_t k = 0; k < 4096; ++k) {
+    const double z = y[0].at(k).f(), word = y[1].at(k).f();
+    // With p the chance of the half the word lies in: the value where the tail holds p, by Newton's method.
+    const bool low = word < 0x1p31;
+    const double p = (std::fmod(word, 0x1p31) + 0.5) * 0x1p-32;
+    double exact = std::abs(z);
+    for (int i = 0; i < 4; ++i)
+      exact +=
+          (std::erfc(exact / std::sqrt(2.0)) / 2 - p) / (std::exp(-exact * exact / 2) / std::sqrt(2 * M_PI));
+    EXPECT_NEAR(std::abs(z), exact, 2e-6 * exact + 1e-7);
+    EXPECT_EQ(z < 0, low);
+    square += z * z;
+  }
+  EXPECT_NEAR(square / 4096, 1, 0.06);
+}
+
+TEST(Random, IntegersReachBothEnds) {
+  const Graph g = graph_of({{Dtype::u32, {2}}}, [](const Nodes& p) {
+    return Nodes{random::integers(p[0], {2048}, {}, build::constant(Scalar(-3), Dtype::i32),
+                                  build::constant(Scalar(4), Dtype::i32))};
+  });
+  const std::vector<double> y = run(g, {array(Dtype::u32, {2}, {3, 4})});
+  EXPECT_EQ(std::set<double>(y.begin(), y.end()), (std::set<double>{-3, -2, -1, 0, 1, 2, 3}));
 }
 
 TEST(Random, ErrorsInFull) {

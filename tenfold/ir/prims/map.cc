@@ -772,7 +772,7 @@ const Prim kPrims[] = {
            return Nodes{NodeRef(), select(y->inputs[0], dy[0], zero), select(y->inputs[0], zero, dy[0])};
          },
      .degree = select_degree,
-     .properties = {"select", "choice"}},
+     .properties = {"select"}},
     {.name = "logical_and",
      .doc = "Whether both of each pair of elements hold.",
      .arity = 2,

@@ -1,12 +1,47 @@
 // Random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), a
 // function of (key, counter). A block is four words. The expansions are pure maps, so a draw fuses with
 // whatever uses it.
-#include <array>
-
 #include "tenfold/ir/batch.h"
 #include "tenfold/ir/prims/map.h"
+#include "tenfold/ir/prims/philox.h"
 
 namespace tenfold::prims {
+namespace {
+
+constexpr uint32_t kMultipliers[] = {0xD2511F53, 0xCD9E8D57};
+constexpr uint32_t kWeyl[] = {0x9E3779B9, 0xBB67AE85};  // what each round adds to the key
+constexpr int kRounds = 10;
+
+}  // namespace
+
+std::array<uint32_t, 4> philox(std::array<uint32_t, 4> c, std::array<uint32_t, 2> key) {
+  for (int round = 0; round < kRounds; ++round) {
+    const uint64_t p0 = uint64_t{kMultipliers[0]} * c[0], p1 = uint64_t{kMultipliers[1]} * c[2];
+    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
+         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
+    key[0] += kWeyl[0];
+    key[1] += kWeyl[1];
+  }
+  return c;
+}
+
+std::array<NodeRef, 4> philox(std::array<NodeRef, 4> c, std::array<NodeRef, 2> key) {
+  using build::map;
+  using build::operator+;
+  using build::operator*;
+  auto constant = [&](uint32_t v) { return build::full(Scalar(uint64_t{v}), c[0]->type()); };
+  auto mixed = [&](const NodeRef& high, const NodeRef& other, const NodeRef& k) {
+    return map("bitwise_xor", {map("bitwise_xor", {high, other}), k});
+  };
+  for (int round = 0; round < kRounds; ++round) {
+    const NodeRef m0 = constant(kMultipliers[0]), m1 = constant(kMultipliers[1]);
+    c = {mixed(map("multiply_high", {m1, c[2]}), c[1], key[0]), m1 * c[2],
+         mixed(map("multiply_high", {m0, c[0]}), c[3], key[1]), m0 * c[0]};
+    key = {key[0] + constant(kWeyl[0]), key[1] + constant(kWeyl[1])};
+  }
+  return c;
+}
+
 namespace {
 
 using build::convert;
@@ -17,58 +52,32 @@ using build::operator-;
 using build::operator*;
 using Types = std::vector<Type>;
 
-constexpr uint32_t kMultipliers[] = {0xD2511F53, 0xCD9E8D57};
-constexpr uint32_t kWeyl[] = {0x9E3779B9, 0xBB67AE85};  // what each round adds to the key
-constexpr int kRounds = 10;
 // Words 2 and 3 of the counter keep the three uses of a key apart.
 constexpr uint32_t kDomain = 0x1BD11BDA;
 enum class Use : uint32_t { bits = 0, fold_in = 1, split = 2 };
 
 using Block = std::array<uint32_t, 4>;
 
-Block philox(Block c, uint32_t k0, uint32_t k1) {
-  for (int round = 0; round < kRounds; ++round) {
-    const uint64_t p0 = uint64_t{kMultipliers[0]} * c[0], p1 = uint64_t{kMultipliers[1]} * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
-    k0 += kWeyl[0];
-    k1 += kWeyl[1];
-  }
-  return c;
-}
-
-Block philox(int64_t position, Use use, uint32_t k0, uint32_t k1) {
-  const auto bits = static_cast<uint64_t>(position);
-  return philox({static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32),
-                 use == Use::bits ? 0 : kDomain, static_cast<uint32_t>(use)},
-                k0, k1);
-}
-
 NodeRef word(uint32_t value, const Shape& shape) {
   return build::full(Scalar(uint64_t{value}), {Dtype::u32, shape});
 }
 NodeRef number(int64_t value, const Shape& shape) { return build::full(Scalar(value), {Dtype::i64, shape}); }
 
-// The four words of the blocks numbered by `position` (i64), with keys of the same shape.
-std::array<NodeRef, 4> philox(const NodeRef& position, Use use, NodeRef k0, NodeRef k1) {
+// The block at a position, for one of the three uses of a key.
+Block block_at(int64_t position, Use use, uint32_t k0, uint32_t k1) {
+  const auto bits = static_cast<uint64_t>(position);
+  return philox(Block{static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32),
+                      use == Use::bits ? 0 : kDomain, static_cast<uint32_t>(use)},
+                {k0, k1});
+}
+
+// The four words of the blocks at `position` (i64), with keys of the same shape.
+std::array<NodeRef, 4> blocks_at(const NodeRef& position, Use use, const NodeRef& k0, const NodeRef& k1) {
   const Shape& shape = position->shape();
-  auto multiply = [&](int which, const NodeRef& x) {
-    const NodeRef m = word(kMultipliers[which], shape);
-    return std::pair{map("multiply_high", {m, x}), m * x};
-  };
-  std::array<NodeRef, 4> c{
-      convert(position, Dtype::u32), convert(map("shift_right", {position, number(32, shape)}), Dtype::u32),
-      word(use == Use::bits ? 0 : kDomain, shape), word(static_cast<uint32_t>(use), shape)};
-  for (int round = 0; round < kRounds; ++round) {
-    const auto [high0, low0] = multiply(0, c[0]);
-    const auto [high1, low1] = multiply(1, c[2]);
-    c = {map("bitwise_xor", {map("bitwise_xor", {high1, c[1]}), k0}), low1,
-         map("bitwise_xor", {map("bitwise_xor", {high0, c[3]}), k1}), low0};
-    if (round + 1 == kRounds) break;
-    k0 = k0 + word(kWeyl[0], shape);
-    k1 = k1 + word(kWeyl[1], shape);
-  }
-  return c;
+  const NodeRef high = map("shift_right", {position, number(32, shape)});
+  return philox({convert(position, Dtype::u32), convert(high, Dtype::u32),
+                 word(use == Use::bits ? 0 : kDomain, shape), word(static_cast<uint32_t>(use), shape)},
+                {k0, k1});
 }
 
 // Word 0 or 1 of keys u32[P..,2], as u32[P..].
@@ -152,7 +161,7 @@ void bits_reference(const Node&, std::span<const Array* const> in, std::span<Arr
   for (int64_t p = 0; p < keys; ++p)
     for (int64_t j = 0; j < count; ++j) {
       const int64_t index = offset.data<int64_t>()[p] + j;
-      const Block block = philox(index >> 2, Use::bits, word_at(key, 2 * p), word_at(key, 2 * p + 1));
+      const Block block = block_at(index >> 2, Use::bits, word_at(key, 2 * p), word_at(key, 2 * p + 1));
       out[0].data<uint32_t>()[p * count + j] = block[index & 3];
     }
 }
@@ -160,7 +169,7 @@ void bits_reference(const Node&, std::span<const Array* const> in, std::span<Arr
 void fold_in_reference(const Node&, std::span<const Array* const> in, std::span<Array> out) {
   for (int64_t p = 0; p < in[1]->size(); ++p) {
     const Block block =
-        philox(in[1]->data<int64_t>()[p], Use::fold_in, word_at(*in[0], 2 * p), word_at(*in[0], 2 * p + 1));
+        block_at(in[1]->data<int64_t>()[p], Use::fold_in, word_at(*in[0], 2 * p), word_at(*in[0], 2 * p + 1));
     for (int64_t w = 0; w < 2; ++w) out[0].data<uint32_t>()[2 * p + w] = block[w];
   }
 }
@@ -169,7 +178,7 @@ void split_reference(const Node& node, std::span<const Array* const> in, std::sp
   const int64_t n = node.attrs.integer("n");
   for (int64_t p = 0; p < in[0]->size() / 2; ++p)
     for (int64_t k = 0; k < n; ++k) {
-      const Block block = philox(k, Use::split, word_at(*in[0], 2 * p), word_at(*in[0], 2 * p + 1));
+      const Block block = block_at(k, Use::split, word_at(*in[0], 2 * p), word_at(*in[0], 2 * p + 1));
       for (int64_t w = 0; w < 2; ++w) out[0].data<uint32_t>()[2 * (p * n + k) + w] = block[w];
     }
 }
@@ -194,13 +203,13 @@ Nodes bits_expand(const Node& node, In in) {
   if (count == Dim(1)) {
     const NodeRef block = map("shift_right", {offset, number(2, keys)}),
                   lane = map("bitwise_and", {offset, number(3, keys)});
-    return {build::reshape(choose(philox(block, Use::bits, k0, k1), lane), result)};
+    return {build::reshape(choose(blocks_at(block, Use::bits, k0, k1), lane), result)};
   }
   const std::optional<int64_t> start = constant_value(offset);
   if (start && *start % 4 == 0 && provably_divides(4, count)) {  // whole blocks: each is computed once
     const Shape blocks = joined(keys, {floordiv(count, 4)}), lanes = joined(blocks, {4});
     const NodeRef block = build::iota(blocks, axis) + number(*start >> 2, blocks);
-    std::array<NodeRef, 4> words = philox(block, Use::bits, extended(k0, blocks), extended(k1, blocks));
+    std::array<NodeRef, 4> words = blocks_at(block, Use::bits, extended(k0, blocks), extended(k1, blocks));
     for (NodeRef& w : words) w = extended(w, lanes);
     return {build::reshape(choose(words, build::iota(lanes, axis + 1)), result)};
   }
@@ -208,19 +217,19 @@ Nodes bits_expand(const Node& node, In in) {
   const NodeRef index = extended(offset, flat) + build::iota(flat, axis);
   const NodeRef block = map("shift_right", {index, number(2, flat)}),
                 lane = map("bitwise_and", {index, number(3, flat)});
-  return {
-      build::reshape(choose(philox(block, Use::bits, extended(k0, flat), extended(k1, flat)), lane), result)};
+  return {build::reshape(choose(blocks_at(block, Use::bits, extended(k0, flat), extended(k1, flat)), lane),
+                         result)};
 }
 
 Nodes fold_in_expand(const Node&, In in) {
-  return {as_keys(philox(in[1], Use::fold_in, key_word(in[0], 0), key_word(in[0], 1)))};
+  return {as_keys(blocks_at(in[1], Use::fold_in, key_word(in[0], 0), key_word(in[0], 1)))};
 }
 
 Nodes split_expand(const Node& node, In in) {
   const Shape shape = joined(prefix(in[0]->type()), {node.attrs.integer("n")});
   const NodeRef position = build::iota(shape, static_cast<int64_t>(shape.size()) - 1);
-  return {as_keys(philox(position, Use::split, extended(key_word(in[0], 0), shape),
-                         extended(key_word(in[0], 1), shape)))};
+  return {as_keys(blocks_at(position, Use::split, extended(key_word(in[0], 0), shape),
+                            extended(key_word(in[0], 1), shape)))};
 }
 
 // ---- batching: keys and offsets may have any leading dimensions
