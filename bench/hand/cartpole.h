@@ -9,10 +9,12 @@
 #if TENFOLD_HAND_AVX512
 namespace hand {
 
-inline constexpr float kGravity = 9.8f, kMassCart = 1.0f, kMassPole = 0.1f, kLength = 0.5f, kForce = 10.0f,
-                       kTau = 0.02f;
-inline constexpr float kMass = kMassCart + kMassPole, kPoleMassLength = kMassPole * kLength;
-inline constexpr float kThetaLimit = 12 * 2 * 3.14159265358979f / 360, kXLimit = 2.4f, kResetBound = 0.05f;
+// Doubles, as in tenfold/env/cartpole.cc: rounded to f32 where they are used, both give the same bits.
+inline constexpr double kGravity = 9.8, kMassCart = 1.0, kMassPole = 0.1, kLength = 0.5, kForce = 10.0,
+                        kTau = 0.02;
+inline constexpr double kMass = kMassCart + kMassPole, kPoleMassLength = kMassPole * kLength;
+inline constexpr double kThetaLimit = 12 * 2 * 3.14159265358979323846 / 360, kXLimit = 2.4,
+                        kResetBound = 0.05;
 inline constexpr uint32_t kTimeLimit = 500;
 
 // What a rollout derives from the key of environment i (tenfold/env decides;
@@ -62,16 +64,15 @@ struct Flags {
   M terminated, truncated;
 };
 
-// sin and cos of |x| < pi/4 by Cephes' polynomials: <= 1 ulp
-// (bench/reference.py checks every 100th float of |x| < 0.5).
+// sin and cos of |x| < pi/4: <= 1 ulp (bench/reference.py checks every 100th float of |x| < 0.5). The
+// polynomials are those of tenfold/ir/prims/numeric.cc, so that both give the same bits.
 inline F sin_short(F x, F z) {  // z = x^2
-  const F p = fma(fma(all(-1.9515295891e-4f), z, all(8.3321608736e-3f)), z, all(-1.6666654611e-1f));
-  return fma(p, z * x, x);
+  const F p = fma(fma(all(-0x1.9953f6p-13f), z, all(0x1.110778p-7f)), z, all(-0x1.555546p-3f));
+  return fma(x * z, p, x);
 }
 inline F cos_short(F z) {
-  const F p =
-      fma(fma(all(2.443315711809948e-5f), z, all(-1.388731625493765e-3f)), z, all(4.166664568298827e-2f));
-  return fma(p, z * z, fma(z, all(-0.5f), all(1.0f)));
+  const F p = fma(fma(all(0x1.99e0fcp-16f), z, all(-0x1.6c0c1ap-10f)), z, all(0x1.55554ap-5f));
+  return fma(fma(p, z, all(-0.5f)), z, all(1.0f));
 }
 
 // The force of an action word: its top bit set means action 1, to the right.
