@@ -326,11 +326,12 @@ void Emitter::contract_group(Prepared& p, const Accumulators& block) {
     const AtomId last = s.over.empty() ? -1 : s.over.back();
     int64_t unroll = 0;
     const int64_t extent = last < 0 ? 1 : k.atoms[static_cast<size_t>(last)].extent.value();
-    if (last >= 0 && steps * work > kUnrolledSteps && extent > 1 && may_loop(s, last)) {
+    const int64_t scale = isa.fma ? 1 : 8;  // a multiply-add by hand is a call
+    if (last >= 0 && steps * work * scale > kUnrolledSteps && extent > 1 && may_loop(s, last)) {
         bool guarded = !p.checks.empty();
         for (const Source& source : p.sources) guarded |= source.memory && !source.memory->checks.empty();
         for (int64_t u : {8, 4, 2, 1})
-            if (!unroll && extent % u == 0 && u * work <= (guarded ? kGuardedSteps : kLoopSteps) && u < extent) unroll = u;
+            if (!unroll && extent % u == 0 && u * work * scale <= (guarded ? kGuardedSteps : kLoopSteps) && u < extent) unroll = u;
         if (!unroll) unroll = 1;
     }
     int64_t outer = unroll ? steps / extent : steps;
