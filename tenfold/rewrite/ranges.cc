@@ -98,59 +98,70 @@ std::vector<double> thresholds(const Graph& body) {
 }  // namespace
 
 Ranges::Ranges(const Graph& graph, std::span<const Range> parameters) {
-  for (size_t k = 0; k < graph.parameters.size(); ++k) known_[graph.parameters[k]] = {parameters[k]};
+  for (size_t k = 0; k < graph.parameters.size(); ++k) learn(graph.parameters[k], {parameters[k], {}});
+}
+
+void Ranges::learn(const NodeRef& node, Known known) {
+  if (known_.insert_or_assign(node.get(), std::move(known)).second) held_.push_back(node);
 }
 
 Range Ranges::of(const NodeRef& root, size_t output) {
-  const auto found = known_.find(root);
-  if (found != known_.end()) return found->second[output];
+  const auto found = known_.find(root.get());
+  if (found != known_.end()) return found->second.at(output);
   std::vector<std::pair<NodeRef, size_t>> stack{{root, 0}};  // not recursive: graphs are deep
   while (!stack.empty()) {
     auto& [node, next] = stack.back();
-    if (known_.contains(node)) {
-      stack.pop_back();
-    } else if (next < node->inputs.size()) {
-      const NodeRef input = node->inputs[next++];
-      if (!known_.contains(input)) stack.push_back({input, 0});
-    } else {
-      const NodeRef done = node;
-      stack.pop_back();
-      std::vector<Range> result = compute(done);
-      known_[done] = std::move(result);
+    if (next < node->inputs.size()) {
+      const NodeRef& input = node->inputs[next++];
+      if (!known_.contains(input.get())) stack.push_back({input, 0});
+      continue;
     }
+    const NodeRef done = node;
+    stack.pop_back();
+    if (!known_.contains(done.get())) learn(done, compute(done));
   }
-  return known_.at(root)[output];
+  return known_.at(root.get()).at(output);
 }
 
-std::vector<Range> Ranges::compute(const NodeRef& node) {
+Ranges::Known Ranges::compute(const NodeRef& node) {
   const Node& n = *node;
-  std::vector<Range> all;
-  for (const Type& t : n.types) all.push_back(Range::all(t.dtype));
   const Prim& p = *n.prim;
-  if (p.has("projection")) return {of(n.inputs[0], static_cast<size_t>(n.attrs.integer("index")))};
-  if (p.kind == Kind::control) return n.attrs.find("length") ? scan(node) : all;
-  if (is_complex(n.types[0].dtype)) return all;
+  if (p.has("projection")) return {of(n.inputs[0], static_cast<size_t>(n.attrs.integer("index"))), {}};
+  if (p.kind == Kind::control) {
+    if (n.attrs.find("length")) return {{}, scan(node)};
+    Known all;
+    for (const Type& t : n.types) all.all.push_back(Range::all(t.dtype));
+    return all;
+  }
+  if (p.has("select")) return {select(n), {}};
+  constexpr size_t kFew = 4;
+  std::array<Range, kFew> few;
+  std::vector<Range> many(n.inputs.size() > kFew ? n.inputs.size() : 0);
+  const std::span<Range> in = many.empty() ? std::span(few).first(n.inputs.size()) : std::span(many);
+  for (size_t k = 0; k < in.size(); ++k) in[k] = of(n.inputs[k]);
+  return {compute_map(n, in), {}};
+}
+
+Range Ranges::compute_map(const Node& n, std::span<const Range> in) {
+  const Prim& p = *n.prim;
+  const Range all = Range::all(n.dtype());
+  if (is_complex(n.dtype())) return all;
+  if (p.range) return p.range(n, in);
   if (p.has("constant")) {
     const double v = n.attrs.scalar("value").f();
-    return {std::isnan(v) ? Range{kInf, -kInf, true} : Range::point(v)};
+    return std::isnan(v) ? Range{kInf, -kInf, true} : Range::point(v);
   }
-  if (p.has("select")) return {select(n)};
-  std::vector<Range> in;
-  for (const NodeRef& i : n.inputs) in.push_back(of(i));
-  if (p.range) return {p.range(n, in)};
   if (p.kind == Kind::leaf && n.attrs.find("axis")) {  // counts along an axis
-    const Dim& extent = n.types[0].shape[static_cast<size_t>(n.attrs.integer("axis"))];
+    const Dim& extent = n.shape()[static_cast<size_t>(n.attrs.integer("axis"))];
     const Range counted{0, std::max(0.0, static_cast<double>(extent.upper()) - 1), false};
-    const Range held = Range::all(n.types[0].dtype);
-    return {counted.high <= held.high && is_int(n.types[0].dtype) ? counted : held};
+    return counted.high <= all.high && is_int(n.dtype()) ? counted : all;
   }
   if (p.kind == Kind::move && !in.empty()) {
     Range r = in[0];
     for (const Range& other : in) r = join(r, other);
-    return {r};
+    return r;
   }
-  if (p.kind == Kind::index && p.relation && n.inputs.size() == 2 && !p.expand)
-    return {in[0]};  // a table looked up
+  if (p.kind == Kind::index && !p.expand) return in[0];  // a table looked up
   return all;
 }
 
@@ -170,29 +181,46 @@ Range Ranges::select(const Node& n) {
   return join(a, b);
 }
 
+void Ranges::widen(const Graph& graph, size_t parameter, const Range& r) {
+  const NodeRef& p = graph.parameters[parameter];
+  learn(p, {r, {}});
+  changed_[p.get()] = true;
+}
+
+void Ranges::settle(const Nodes& order) {
+  for (const NodeRef& n : order) {
+    const bool stale = std::any_of(n->inputs.begin(), n->inputs.end(),
+                                   [&](const NodeRef& i) { return changed_.contains(i.get()); });
+    if (!stale) continue;
+    Known now = compute(n);
+    Known& before = known_.at(n.get());
+    if (now == before) continue;
+    before = std::move(now);
+    changed_[n.get()] = true;
+  }
+  changed_.clear();
+}
+
 // Carries: from their first values, joined with what the body makes of them, until nothing changes. Bounds
 // that keep growing jump to the next constant of the body, then to the end of the dtype.
 std::vector<Range> Ranges::scan(const NodeRef& node) {
-  const Node& n = *node;
   constexpr int kPlainRounds = 3, kStopRounds = 12;
-  const ScanView view(n);
+  const ScanView view(*node);
   const Graph& body = *view.body;
   const size_t carries = view.init.size();
   std::vector<Range> parameters{{0, std::max(0.0, static_cast<double>(view.length.upper()) - 1), false}};
-  for (const NodeRef& i : n.inputs) parameters.push_back(of(i));
+  for (const NodeRef& i : node->inputs) parameters.push_back(of(i));
   const std::vector<double> stops = thresholds(body);
-  std::vector<Range> results;
+  const Nodes order = topological(body.results);
+  Ranges inside(body, parameters);
+  for (const NodeRef& r : body.results) inside.of(r);
   for (int round = 0;; ++round) {
-    Ranges inside(body, parameters);
-    results.clear();
-    for (const NodeRef& r : body.results) results.push_back(inside.of(r));
     bool changed = false;
     for (size_t c = 0; c < carries; ++c) {
       Range& now = parameters[1 + c];
-      const Range all = Range::all(n.inputs[c]->dtype());
-      Range next = join(now, results[c]);
+      const Range all = Range::all(node->inputs[c]->dtype());
+      Range next = join(now, inside.of(body.results[c]));
       if (next == now) continue;
-      changed = true;
       const bool jump = round >= kPlainRounds, far = round >= kStopRounds;
       if (jump && next.high > now.high) {
         const auto stop = std::lower_bound(stops.begin(), stops.end(), next.high);
@@ -203,17 +231,22 @@ std::vector<Range> Ranges::scan(const NodeRef& node) {
         next.low = far || stop == stops.begin() ? all.low : std::max(*std::prev(stop), all.low);
       }
       now = next;
+      inside.widen(body, 1 + c, next);
+      changed = true;
     }
     if (!changed) break;
+    inside.settle(order);
   }
-  of_bodies_[node] = parameters;
-  for (size_t c = 0; c < carries; ++c) results[c] = parameters[1 + c];
+  std::vector<Range> results(parameters.begin() + 1,
+                             parameters.begin() + 1 + static_cast<std::ptrdiff_t>(carries));
+  for (size_t k = carries; k < body.results.size(); ++k) results.push_back(inside.of(body.results[k]));
+  of_bodies_[node.get()] = std::move(parameters);
   return results;
 }
 
 std::vector<Range> Ranges::of_parameters(const NodeRef& control, const Graph& body) {
   of(control, 0);
-  const auto found = of_bodies_.find(control);
+  const auto found = of_bodies_.find(control.get());
   if (found != of_bodies_.end() && found->second.size() == body.parameters.size()) return found->second;
   std::vector<Range> all;
   for (const NodeRef& p : body.parameters) all.push_back(Range::all(p->dtype()));

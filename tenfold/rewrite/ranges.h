@@ -21,12 +21,24 @@ class Ranges {
   std::vector<Range> of_parameters(const NodeRef& control, const Graph& body);
 
  private:
-  std::vector<Range> compute(const NodeRef&);
+  struct Known {
+    Range first;
+    std::vector<Range> all;  // of a node with several outputs
+    const Range& at(size_t output) const { return all.empty() ? first : all[output]; }
+    friend bool operator==(const Known&, const Known&) = default;
+  };
+  Known compute(const NodeRef&);
+  Range compute_map(const Node&, std::span<const Range> in);
   std::vector<Range> scan(const NodeRef&);
   Range select(const Node&);
+  void learn(const NodeRef&, Known);
+  void widen(const Graph&, size_t parameter, const Range&);  // a parameter's range has grown
+  void settle(const Nodes& order);                           // recomputes what depends on that
 
-  std::unordered_map<NodeRef, std::vector<Range>> known_;
-  std::unordered_map<NodeRef, std::vector<Range>> of_bodies_;  // parameters of the bodies of scans
+  std::unordered_map<const Node*, Known> known_;
+  Nodes held_;  // the nodes in known_, so that their addresses stay their own
+  std::unordered_map<const Node*, std::vector<Range>> of_bodies_;  // parameters of the bodies of scans
+  std::unordered_map<const Node*, bool> changed_;                  // since the last settle
 };
 
 }  // namespace tenfold::rewrite

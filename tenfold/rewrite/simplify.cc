@@ -144,53 +144,80 @@ Nodes share_steps(const NodeRef& n, Ranges& ranges) {
   return build::items(make(*n->prim, unrolled->inputs, attrs));
 }
 
-Graph pass(const Graph& graph, std::span<const Range> parameters, const SimplifyOptions& options) {
-  Ranges ranges = options.ranges ? Ranges(graph, parameters) : Ranges();
-  const auto visit = [&](const NodeRef& node) -> Nodes {
-    if (node->types.size() != 1) return rewrite::outputs(node);
-    NodeRef n = node;
+// A graph under what is known of its parameters. Ranges and settled bodies are kept from pass to pass.
+class Simplifier {
+ public:
+  Simplifier(const Graph& graph, std::span<const Range> parameters, const SimplifyOptions& options)
+      : options_(options), ranges_(options.ranges ? Ranges(graph, parameters) : Ranges()) {}
+
+  Graph run(const Graph& graph) {
+    Graph now = graph;
+    for (int k = 0; k < kMostPasses; ++k) {
+      Graph next = pass(now);
+      if (same(next, now)) break;
+      now = std::move(next);
+    }
+    return options_.unroll ? shared(now) : now;
+  }
+
+ private:
+  Graph pass(const Graph& graph) {
+    return rewrite::rewrite(
+        graph, [&](const NodeRef& n) { return n->types.size() == 1 ? Nodes{node(n)} : rewrite::outputs(n); },
+        [&](const NodeRef& control, const GraphRef& body) { return sub_graph(control, body); });
+  }
+
+  NodeRef node(NodeRef n) {
     for (int k = 0; k < kMostRulesPerNode; ++k) {
-      NodeRef next;
-      for (const Rule* r : rules_of(*n->prim))
-        if ((next = rewrite::apply(*r, n))) break;
-      if (!next) next = first_of(rewrite::folds(), n, ranges);
-      if (!next) next = first_of(rewrite::moves(), n, ranges);
-      if (!next && options.ranges) next = first_of(rewrite::range_rules(), n, ranges);
-      if (!next && options.ranges) next = shorten(n, ranges);
+      const NodeRef next = once(n);
       if (!next || next == n) break;
       n = next;
     }
-    return {n};
-  };
-  const auto enter = [&](const NodeRef& node, const GraphRef& body) {
-    Graph changed = fixpoint(*body, ranges.of_parameters(node, *body), options);
-    return same(changed, *body) ? body : std::make_shared<const Graph>(std::move(changed));
-  };
-  return rewrite::rewrite(graph, visit, enter);
-}
+    return n;
+  }
+
+  NodeRef once(const NodeRef& n) {
+    for (const Rule* r : rules_of(*n->prim))
+      if (NodeRef next = rewrite::apply(*r, n)) return next;
+    if (NodeRef next = first_of(rewrite::folds(), n, ranges_)) return next;
+    if (NodeRef next = first_of(rewrite::moves(), n, ranges_)) return next;
+    if (!options_.ranges) return {};
+    if (NodeRef next = first_of(rewrite::range_rules(), n, ranges_)) return next;
+    return shorten(n, ranges_);
+  }
+
+  GraphRef sub_graph(const NodeRef& control, const GraphRef& body) {
+    std::vector<Range> parameters = ranges_.of_parameters(control, *body);
+    if (const auto known = settled_.find(body); known != settled_.end() && known->second == parameters)
+      return body;
+    Graph changed = fixpoint(*body, parameters, options_);
+    const GraphRef result = same(changed, *body) ? body : std::make_shared<const Graph>(std::move(changed));
+    settled_[result] = std::move(parameters);
+    return result;
+  }
+
+  // Loops whose steps share work, unrolled. Loops inside them were entered by the passes.
+  Graph shared(const Graph& graph) {
+    bool changed = false;
+    Graph result = rewrite::rewrite(
+        graph,
+        [&](const NodeRef& n) {
+          Nodes unrolled = share_steps(n, ranges_);
+          changed = changed || !unrolled.empty();
+          return unrolled.empty() ? rewrite::outputs(n) : unrolled;
+        },
+        [](const NodeRef&, const GraphRef& body) { return body; });
+    return changed ? result : graph;
+  }
+
+  SimplifyOptions options_;
+  Ranges ranges_;
+  std::unordered_map<GraphRef, std::vector<Range>>
+      settled_;  // bodies that no rule changes, under these ranges
+};
 
 Graph fixpoint(const Graph& graph, std::span<const Range> parameters, const SimplifyOptions& options) {
-  Graph now = graph;
-  for (int k = 0; k < kMostPasses; ++k) {
-    Graph next = pass(now, parameters, options);
-    if (same(next, now)) break;
-    now = std::move(next);
-  }
-  if (!options.unroll) return now;
-  Ranges ranges(now, parameters);
-  bool changed = false;
-  const auto keep = [](const NodeRef&, const GraphRef& body) {
-    return body;
-  };  // loops inside were entered by pass
-  Graph shared = rewrite::rewrite(
-      now,
-      [&](const NodeRef& n) {
-        Nodes unrolled = share_steps(n, ranges);
-        changed = changed || !unrolled.empty();
-        return unrolled.empty() ? rewrite::outputs(n) : unrolled;
-      },
-      keep);
-  return changed ? shared : now;
+  return Simplifier(graph, parameters, options).run(graph);
 }
 
 }  // namespace
