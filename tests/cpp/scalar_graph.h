@@ -94,14 +94,18 @@ TENFOLD_KERNEL(f64_to_i32, int32_t, double, double, double,
 inline Kernel kernel_of(const Node& n) {
   static const auto table = [] {
     std::unordered_map<std::string, Kernel> t;
+    // clang-format off: it never settles on these macros
 #define ROW(name, T, text) t[#name " " text] = name##_##T;
-#define FLOAT_ROWS(T, text)                                                                         \
-  ROW(add, T, text)                                                                                 \
-  ROW(sub, T, text)                                                                                 \
-  ROW(mul, T, text)                                                                                 \
-  ROW(div, T, text)                                                                                 \
-  ROW(neg, T, text) ROW(abs, T, text) ROW(fma, T, text) ROW(minimum, T, text) ROW(maximum, T, text) \
-      ROW(sqrt, T, text) ROW(round, T, text) ROW(trunc, T, text) ROW(floor, T, text)
+#define FLOAT_ROWS(T, text) \
+  ROW(add, T, text)         \
+  ROW(sub, T, text)         \
+  ROW(mul, T, text)         \
+  ROW(div, T, text)         \
+  ROW(neg, T, text)         \
+  ROW(abs, T, text)         \
+  ROW(fma, T, text)         \
+  ROW(minimum, T, text)     \
+  ROW(maximum, T, text) ROW(sqrt, T, text) ROW(round, T, text) ROW(trunc, T, text) ROW(floor, T, text)
 #define ORDER_ROWS(T, text) \
   ROW(less, T, text)        \
   ROW(less_equal, T, text)  \
@@ -116,13 +120,16 @@ inline Kernel kernel_of(const Node& n) {
     FLOAT_ROWS(f64_t, "f64")
     ORDER_ROWS(f32_t, "f32")
     ORDER_ROWS(f64_t, "f64")
-    ORDER_ROWS(i32_t, "i32") ORDER_ROWS(i64_t, "i64") INT_ROWS(i32_t, "i32") INT_ROWS(i64_t, "i64")
+    ORDER_ROWS(i32_t, "i32")
+    ORDER_ROWS(i64_t, "i64")
+    INT_ROWS(i32_t, "i32")
+    INT_ROWS(i64_t, "i64")
+// clang-format on
 #undef ROW
 #undef FLOAT_ROWS
 #undef ORDER_ROWS
 #undef INT_ROWS
-        t["logical_and bool"] = and_bool,
-        t["logical_or bool"] = or_bool, t["logical_not bool"] = not_bool;
+    t["logical_and bool"] = and_bool, t["logical_or bool"] = or_bool, t["logical_not bool"] = not_bool;
     t["convert f32 f64"] = widen, t["convert f64 f32"] = narrow, t["convert f64 i32"] = f64_to_i32;
     t["convert i32 f32"] = of_int_f32_t, t["convert i64 f64"] = of_int_f64_t;
     t["bitcast f32 i32"] = to_bits_f32_t, t["bitcast i32 f32"] = of_bits_f32_t;
