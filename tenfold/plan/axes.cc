@@ -61,7 +61,9 @@ Axes classify(const Flat& flat, const Instances& all) {
             collect(i.dims, mine);
             collect(i.reduced, mine);
             double volume = 1;
-            for (AtomId b : mine) volume *= static_cast<double>(std::max<int64_t>(1, all.space.extent(b).hint()));
+            std::set<AtomId> around = mine;   // and the loops it is done again in
+            around.insert(i.time.begin(), i.time.end());
+            for (AtomId b : around) volume *= static_cast<double>(std::max<int64_t>(1, all.space.extent(b).hint()));
             if (!mine.contains(a)) continue;
             const Op& op = flat.ops[i.op];
             if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
