@@ -5,10 +5,10 @@ An environment is a description of ONE simulated thing, written once on tensors:
     reset(key) -> state                     every random number comes from the key
     step(state, action) -> (state, obs, reward, terminated, truncated)
     observation(state) -> obs               optional: without it a policy sees the state itself
-    random_action(key, t) -> action         optional: without it 0 or 1, by the top bit of word t of the key's bits
+    random_action(key, t) -> action         optional: without it 0 or 1, the top bit of word t of the key
 
-States, observations and actions are tensors or structures of them (tuples, dicts, dataclasses ...). Those that are
-written in C++ have an id, see known(). docs/environments.md says what is random and how it is derived.
+States, observations and actions are tensors or structures of them (tuples, dicts, dataclasses ...).
+Those that are written in C++ have an id, see known(). docs/environments.md has how random numbers are derived.
 """
 
 from collections import namedtuple
@@ -60,8 +60,8 @@ def _result_type(emit):
         for name in fields:
             if fields.count(name) > 1 or not name.isidentifier() or name.startswith("_"):
                 raise _tenfold.UserError(
-                    f"rollout: emit names {', '.join(map(repr, emit))}: each must be an identifier, name one field, "
-                    "and not be returns, episodes, carry or state, which are always there."
+                    f"rollout: emit names {', '.join(map(repr, emit))}: each must be an identifier, "
+                    "name one field, and not be returns, episodes, carry or state, which are always there."
                 )
         _types[emit] = namedtuple("Rollout", fields)
     return _types[emit]
@@ -76,9 +76,11 @@ def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), sta
     if type(start) is int and start == 0:
         start = None
 
-    # What belongs to the library cannot change, nor may a jitted policy. Other objects may (a policy's weights are
-    # replaced, say), so they are traced at each call; a graph that was seen before is not compiled again.
-    can_cache = isinstance(env, _tenfold.Environment) and (policy is None or isinstance(policy, _tenfold.Jitted))
+    # What belongs to the library cannot change, nor may a jitted policy. Other objects may (a policy's
+    # weights are replaced, say), so they are traced at each call; a graph seen before is not compiled again.
+    can_cache = isinstance(env, _tenfold.Environment) and (
+        policy is None or isinstance(policy, _tenfold.Jitted)
+    )
     signature = (env, policy, num_envs, steps, emit)
     if can_cache and signature in _programs:
         return _programs[signature], (key, start, state, carry)
@@ -101,13 +103,15 @@ def rollout(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), stat
     """Runs num_envs environments for `steps` steps each, policy inside, as one program.
 
     env       an id ("CartPole-v1"), or any object with reset(key) and step(state, action); see tenfold.env
-    policy    policy(obs, carry, key, t) -> (action, extras, carry) for ONE environment: what it sees, its own state,
-              the environment's key for actions, the number of the step (draw with offset=t); extras is a dict of
-              values that may be emitted. None acts at random.
+    policy    policy(obs, carry, key, t) -> (action, extras, carry) for ONE environment: what it sees, its
+              own state, the environment's key for actions, the number of the step (draw with offset=t);
+              extras is a dict of values that may be emitted. None acts at random. A plain function is
+              traced at each call, so that new weights are seen; a jitted one only once.
     key       u32[2], split into a key for each environment; or u32[num_envs,2], those keys
     carry     the policy's own state at the start: tensors [num_envs, ...], or a structure of them
-    emit      fields of every step to return as [steps, num_envs, ...]: "obs" (what the policy saw), "action", "reward",
-              "terminated", "truncated", "next_obs" (after the step, before a reset), and extras by name
+    emit      fields of every step to return as [steps, num_envs, ...]: "obs" (what the policy saw),
+              "action", "reward", "terminated", "truncated", "next_obs" (after the step, before a reset),
+              and extras by name
     state     .state of an earlier rollout to go on from, instead of reset
     start     number of the first step, an integer or a tensor: the sum of the steps before
 
@@ -115,11 +119,10 @@ def rollout(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), stat
     returns   f32[num_envs]  sum of the rewards of these steps
     episodes  i32[num_envs]  how many episodes ended in these steps
     carry, state             as they are after the last step
-    and what is emitted. Only that is written to memory: without emit a rollout moves some bytes for each environment,
-    however many steps there are. Trajectories are the same bits however environments and steps are split in parts.
+    and what is emitted. Trajectories are the same bits however environments and steps are split in parts.
 
-    Moves   12 bytes and the state for each environment, and what is emitted, in one launch.
-    Raises  UserError for unknown ids and fields, and for actions, states or carries of another type than needed.
+    Moves   8 bytes and the state for each environment, and what is emitted, in one launch
+    Raises  UserError for unknown ids and fields, and actions, states or carries of another type than needed
     """
     jitted, args = _program(
         env, policy, num_envs=num_envs, steps=steps, key=key, carry=carry, emit=emit, state=state, start=start
