@@ -1,31 +1,32 @@
 // The tenfold command.
-#include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 
-#include "commands.h"
+#include <CLI/CLI.hpp>
+
 #include "tenfold/base/error.h"
 
+#include "commands.h"
+
 int main(int count, char** arguments) {
-    CLI::App app{"tenfold compiles tensor programs: many operations, folded into one pass."};
-    app.require_subcommand(1);
-    tenfold::cli::add_run(app);
-    tenfold::cli::add_explain(app);
-    tenfold::cli::add_probe(app);
-    tenfold::cli::add_knobs(app);
-    tenfold::cli::add_rollout(app);
-    try {
-        app.parse(count, arguments);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error);
-    } catch (const tenfold::UserError& error) {
-        std::cerr << "tenfold: " << error.what() << "\n";
-        return 1;
-    } catch (const std::exception& error) {
-        std::cerr << "tenfold: " << error.what() << "\n";
-        return 3;
-    }
-    return 0;
+  CLI::App app{"tenfold compiles tensor programs: many operations, folded into one pass."};
+  app.require_subcommand(1);
+  tenfold::cli::add_run(app);
+  tenfold::cli::add_explain(app);
+  tenfold::cli::add_probe(app);
+  tenfold::cli::add_knobs(app);
+  tenfold::cli::add_rollout(app);
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const tenfold::UserError& error) {
+    std::cerr << "tenfold: " << error.what() << "\n";
+    return 1;
+  } catch (const std::exception& error) {
+    std::cerr << "tenfold: " << error.what() << "\n";
+    return 3;
+  }
+  return 0;
 }

@@ -4,127 +4,135 @@
 #include <fstream>
 #include <iostream>
 
-#include "commands.h"
-#include "program.h"
 #include "tenfold/base/error.h"
 #include "tenfold/base/knobs.h"
 #include "tenfold/compile/explain.h"
 #include "tenfold/ir/eval.h"
 
+#include "commands.h"
+#include "program.h"
+
 namespace tenfold::cli {
 namespace {
 
 struct Settings {
-    std::string file, html;
-    std::vector<std::string> inputs, symbols, allow;
-    uint64_t seed = 0;
-    int repeat = 1;
-    bool interpret = false, check = false, unfused = false;
+  std::string file, html;
+  std::vector<std::string> inputs, symbols, allow;
+  uint64_t seed = 0;
+  int repeat = 1;
+  bool interpret = false, check = false, unfused = false;
 };
 
 compile::Options options_of(const Settings& s) {
-    compile::Options out;
-    out.allow = s.allow;
-    out.fuse = !s.unfused;
-    out.interpret = s.interpret;
-    return out;
+  compile::Options out;
+  out.allow = s.allow;
+  out.fuse = !s.unfused;
+  out.interpret = s.interpret;
+  return out;
 }
 
 // The largest |a - b| / (1 + |b|); infinity where only one is NaN.
 double difference(const Array& a, const Array& b) {
-    double worst = 0;
-    for (int64_t i = 0; i < a.size(); ++i) {
-        const Complex x = a.at(i).c(), y = b.at(i).c();
-        if (std::isnan(std::abs(x)) != std::isnan(std::abs(y))) return INFINITY;
-        if (x != y && !std::isnan(std::abs(x))) worst = std::max(worst, std::abs(x - y) / (1 + std::abs(y)));
-    }
-    return worst;
+  double worst = 0;
+  for (int64_t i = 0; i < a.size(); ++i) {
+    const Complex x = a.at(i).c(), y = b.at(i).c();
+    if (std::isnan(std::abs(x)) != std::isnan(std::abs(y))) return INFINITY;
+    if (x != y && !std::isnan(std::abs(x))) worst = std::max(worst, std::abs(x - y) / (1 + std::abs(y)));
+  }
+  return worst;
 }
 
 void run(const Settings& s) {
-    const Graph graph = read_graph(s.file);
-    const std::vector<Array> arguments = make_arguments(graph, s.inputs, read_symbols(s.symbols), s.seed);
-    const auto executable = compile::compile(graph, options_of(s));
-    std::vector<void*> inputs;
-    for (const Array& a : arguments) inputs.push_back(const_cast<std::byte*>(a.bytes.data()));
-    std::vector<int64_t> symbols;
-    std::map<std::string, int64_t> bindings;
-    for (const compile::SymbolSource& source : executable->symbols()) {
-        symbols.push_back(arguments[source.parameter].shape[source.axis]);
-        bindings[source.symbol.name] = symbols.back();
-    }
-    for (size_t i = 0; i < arguments.size(); ++i) {
-        const Type& type = graph.parameters[i]->type();
-        bool fits = type.dtype == arguments[i].dtype && type.shape.size() == arguments[i].shape.size();
-        for (size_t d = 0; fits && d < type.shape.size(); ++d) fits = type.shape[d].evaluate(bindings) == arguments[i].shape[d];
-        if (!fits) user_error("parameter {} is {}, but {} came", i < graph.names.size() ? graph.names[i] : "", type.str(), text_of(arguments[i], 0));
-    }
-    std::vector<BufferRef> outputs;
-    double best = INFINITY;
-    for (int i = 0; i < std::max(1, s.repeat); ++i) {
-        outputs.assign(graph.results.size(), nullptr);
-        const auto start = std::chrono::steady_clock::now();
-        executable->run(inputs, symbols, outputs);
-        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    }
-    std::vector<Array> results;
-    for (size_t k = 0; k < outputs.size(); ++k) {
-        Ints shape;
-        for (const Dim& d : graph.results[k]->shape()) shape.push_back(d.evaluate(bindings));
-        Array& result = results.emplace_back(graph.results[k]->dtype(), shape);
-        std::copy_n(outputs[k]->data(), result.bytes.size(), result.bytes.data());
-        std::cout << text_of(result) << "\n";
-    }
-    if (s.repeat > 1) std::cout << fmt::format("best of {}: {:.2f} us\n", s.repeat, best * 1e6);
-    if (!s.check) return;
-    const std::vector<Array> expected = evaluate(graph, arguments, bindings);
-    for (size_t k = 0; k < results.size(); ++k)
-        std::cout << fmt::format("result {}: differs from the interpreter by at most {:.3g} (relative to 1 + |value|)\n", k, difference(results[k], expected[k]));
+  const Graph graph = read_graph(s.file);
+  const std::vector<Array> arguments = make_arguments(graph, s.inputs, read_symbols(s.symbols), s.seed);
+  const auto executable = compile::compile(graph, options_of(s));
+  std::vector<void*> inputs;
+  for (const Array& a : arguments) inputs.push_back(const_cast<std::byte*>(a.bytes.data()));
+  std::vector<int64_t> symbols;
+  std::map<std::string, int64_t> bindings;
+  for (const compile::SymbolSource& source : executable->symbols()) {
+    symbols.push_back(arguments[source.parameter].shape[source.axis]);
+    bindings[source.symbol.name] = symbols.back();
+  }
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const Type& type = graph.parameters[i]->type();
+    bool fits = type.dtype == arguments[i].dtype && type.shape.size() == arguments[i].shape.size();
+    for (size_t d = 0; fits && d < type.shape.size(); ++d)
+      fits = type.shape[d].evaluate(bindings) == arguments[i].shape[d];
+    if (!fits)
+      user_error("parameter {} is {}, but {} came", i < graph.names.size() ? graph.names[i] : "", type.str(),
+                 text_of(arguments[i], 0));
+  }
+  std::vector<BufferRef> outputs;
+  double best = INFINITY;
+  for (int i = 0; i < std::max(1, s.repeat); ++i) {
+    outputs.assign(graph.results.size(), nullptr);
+    const auto start = std::chrono::steady_clock::now();
+    executable->run(inputs, symbols, outputs);
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::vector<Array> results;
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    Ints shape;
+    for (const Dim& d : graph.results[k]->shape()) shape.push_back(d.evaluate(bindings));
+    Array& result = results.emplace_back(graph.results[k]->dtype(), shape);
+    std::copy_n(outputs[k]->data(), result.bytes.size(), result.bytes.data());
+    std::cout << text_of(result) << "\n";
+  }
+  if (s.repeat > 1) std::cout << fmt::format("best of {}: {:.2f} us\n", s.repeat, best * 1e6);
+  if (!s.check) return;
+  const std::vector<Array> expected = evaluate(graph, arguments, bindings);
+  for (size_t k = 0; k < results.size(); ++k)
+    std::cout << fmt::format(
+        "result {}: differs from the interpreter by at most {:.3g} (relative to 1 + |value|)\n", k,
+        difference(results[k], expected[k]));
 }
 
 void explain(const Settings& s) {
-    const auto explanation = compile::explain(compile::compile(read_graph(s.file), options_of(s)));
-    std::cout << explanation.str();
-    if (s.html.empty()) return;
-    std::ofstream file(s.html);
-    file << explanation.html(s.file);
-    if (!file.flush()) user_error("cannot write {}", s.html);
+  const auto explanation = compile::explain(compile::compile(read_graph(s.file), options_of(s)));
+  std::cout << explanation.str();
+  if (s.html.empty()) return;
+  std::ofstream file(s.html);
+  file << explanation.html(s.file);
+  if (!file.flush()) user_error("cannot write {}", s.html);
 }
 
 void add_common(CLI::App& command, Settings& s) {
-    command.add_option("file", s.file, "a graph as text")->required();
-    command.add_option("--allow", s.allow, "rewrites that change rounding: factor, online")->delimiter(',');
-    command.add_flag("--unfused", s.unfused, "one launch for each operation");
-    command.add_flag("--interpret", s.interpret, "run on the reference interpreter");
+  command.add_option("file", s.file, "a graph as text")->required();
+  command.add_option("--allow", s.allow, "rewrites that change rounding: factor, online")->delimiter(',');
+  command.add_flag("--unfused", s.unfused, "one launch for each operation");
+  command.add_flag("--interpret", s.interpret, "run on the reference interpreter");
 }
 
 }  // namespace
 
 void add_run(CLI::App& app) {
-    auto s = std::make_shared<Settings>();
-    CLI::App* command = app.add_subcommand("run", "Compiles a .ten file, runs it and prints the results.");
-    add_common(*command, *s);
-    command->add_option("--input,-i", s->inputs, "x=values.npy: a parameter's value; the others are drawn");
-    command->add_option("--symbol,-s", s->symbols, "n=128: the value of a symbol, for drawn parameters");
-    command->add_option("--seed", s->seed, "of the drawn parameters");
-    command->add_option("--repeat", s->repeat, "runs it so often and prints the best time");
-    command->add_flag("--check", s->check, "compares the results with the interpreter's");
-    command->callback([s] { run(*s); });
+  auto s = std::make_shared<Settings>();
+  CLI::App* command = app.add_subcommand("run", "Compiles a .ten file, runs it and prints the results.");
+  add_common(*command, *s);
+  command->add_option("--input,-i", s->inputs, "x=values.npy: a parameter's value; the others are drawn");
+  command->add_option("--symbol,-s", s->symbols, "n=128: the value of a symbol, for drawn parameters");
+  command->add_option("--seed", s->seed, "of the drawn parameters");
+  command->add_option("--repeat", s->repeat, "runs it so often and prints the best time");
+  command->add_flag("--check", s->check, "compares the results with the interpreter's");
+  command->callback([s] { run(*s); });
 }
 
 void add_explain(CLI::App& app) {
-    auto s = std::make_shared<Settings>();
-    CLI::App* command = app.add_subcommand("explain", "Prints what a .ten file costs: launches, bytes, tile programs.");
-    add_common(*command, *s);
-    command->add_option("--html", s->html, "writes a page with the graph and the assembly");
-    command->callback([s] { explain(*s); });
+  auto s = std::make_shared<Settings>();
+  CLI::App* command =
+      app.add_subcommand("explain", "Prints what a .ten file costs: launches, bytes, tile programs.");
+  add_common(*command, *s);
+  command->add_option("--html", s->html, "writes a page with the graph and the assembly");
+  command->callback([s] { explain(*s); });
 }
 
 void add_knobs(CLI::App& app) {
-    CLI::App* command = app.add_subcommand("knobs", "Prints the environment variables, their values and what they do.");
-    command->callback([] {
-        for (const Knob& k : knobs()) std::cout << fmt::format("{:<24} {:<20} {}\n", k.name, knob(k.name), k.doc);
-    });
+  CLI::App* command =
+      app.add_subcommand("knobs", "Prints the environment variables, their values and what they do.");
+  command->callback([] {
+    for (const Knob& k : knobs()) std::cout << fmt::format("{:<24} {:<20} {}\n", k.name, knob(k.name), k.doc);
+  });
 }
 
 }  // namespace tenfold::cli

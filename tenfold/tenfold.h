@@ -11,7 +11,8 @@
 //     tn::Tensor y = fast(x);
 //     std::cout << tenfold::compile::explain(fast.compiled(x)->executable()).str();
 //
-// Errors are exceptions (tenfold::UserError, InternalError, DeviceError) whose text names the line of the call.
+// Errors are exceptions (tenfold::UserError, InternalError, DeviceError) whose text names the line of the
+// call.
 #pragma once
 
 #include "tenfold/compile/explain.h"

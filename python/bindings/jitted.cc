@@ -1,380 +1,422 @@
 #include "jitted.h"
 
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
 #include <algorithm>
 #include <cstring>
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 namespace tenfold::python {
 
 // An argument of a call: a tensor, a number, or a borrowed array.
 struct Jitted::Leaf {
-    const Tensor* tensor = nullptr;
-    Tensor owned;          // made of something that could not be borrowed
-    Borrowed borrowed;
-    Dtype dtype = Dtype::f32;
-    bool weak = false;
-    Ints shape;            // only where dims are symbolic
-    const std::vector<DimSpec>* dims = nullptr;
-    alignas(16) std::byte number[16];
-    const void* data = nullptr;
+  const Tensor* tensor = nullptr;
+  Tensor owned;  // made of something that could not be borrowed
+  Borrowed borrowed;
+  Dtype dtype = Dtype::f32;
+  bool weak = false;
+  Ints shape;  // only where dims are symbolic
+  const std::vector<DimSpec>* dims = nullptr;
+  alignas(16) std::byte number[16];
+  const void* data = nullptr;
 };
 
 struct Jitted::Call {
-    std::string signature;
-    std::vector<Leaf> leaves;
-    std::vector<PyObject*> statics;
-    std::vector<int> donated;      // leaves
-    bool traced = false;           // an argument is a traced tensor
-    Call() {
-        signature.reserve(128);
-        leaves.reserve(8);
-    }
+  std::string signature;
+  std::vector<Leaf> leaves;
+  std::vector<PyObject*> fixed;
+  std::vector<int> donated;  // leaves
+  bool traced = false;       // an argument is a traced tensor
+  Call() {
+    signature.reserve(128);
+    leaves.reserve(8);
+  }
 };
 
 namespace {
 
 std::vector<std::string> parameter_names(nb::handle function) {
-    nb::object f = nb::borrow(function);
-    for (int depth = 0; depth < 16 && nb::hasattr(f, "__wrapped__"); ++depth) f = f.attr("__wrapped__");
-    if (!nb::hasattr(f, "__code__")) return {};
-    const nb::object code = f.attr("__code__");
-    std::vector<std::string> names;
-    const auto count = nb::cast<size_t>(code.attr("co_argcount")) + nb::cast<size_t>(code.attr("co_kwonlyargcount"));
-    for (nb::handle name : code.attr("co_varnames")) {
-        if (names.size() >= count) break;
-        names.push_back(str_of(name));
-    }
-    if (PyMethod_Check(function.ptr()) && !names.empty()) names.erase(names.begin());  // self is bound
-    return names;
+  nb::object f = nb::borrow(function);
+  for (int depth = 0; depth < 16 && nb::hasattr(f, "__wrapped__"); ++depth) f = f.attr("__wrapped__");
+  if (!nb::hasattr(f, "__code__")) return {};
+  const nb::object code = f.attr("__code__");
+  std::vector<std::string> names;
+  const auto count =
+      nb::cast<size_t>(code.attr("co_argcount")) + nb::cast<size_t>(code.attr("co_kwonlyargcount"));
+  for (nb::handle name : code.attr("co_varnames")) {
+    if (names.size() >= count) break;
+    names.push_back(str_of(name));
+  }
+  if (PyMethod_Check(function.ptr()) && !names.empty()) names.erase(names.begin());  // self is bound
+  return names;
 }
 
 // "x", 0, ("x", 1) ...
-void names_and_positions(nb::handle h, std::string_view what, const std::vector<std::string>& known, std::vector<std::string>& names,
-                         std::vector<int64_t>& positions) {
-    std::vector<nb::object> items;
-    if (PyUnicode_Check(h.ptr()) || PyLong_Check(h.ptr())) items.push_back(nb::borrow(h));
-    else
-        for (nb::handle item : h) items.push_back(nb::borrow(item));
-    for (const nb::object& item : items) {
-        if (PyLong_Check(item.ptr())) {
-            positions.push_back(nb::cast<int64_t>(item));
-            if (positions.back() >= 0 && positions.back() < static_cast<int64_t>(known.size())) names.push_back(known[positions.back()]);
-        } else {
-            names.push_back(str_of(item));
-            const auto at = std::ranges::find(known, names.back());
-            if (at != known.end()) positions.push_back(at - known.begin());
-            else if (!known.empty())
-                user_error("jit: {} names \"{}\", but the function's parameters are {}.\n  called at {}", what, names.back(), fmt::join(known, ", "), here().str());
-        }
+void names_and_positions(nb::handle h, std::string_view what, const std::vector<std::string>& known,
+                         std::vector<std::string>& names, std::vector<int64_t>& positions) {
+  std::vector<nb::object> items;
+  if (PyUnicode_Check(h.ptr()) || PyLong_Check(h.ptr()))
+    items.push_back(nb::borrow(h));
+  else
+    for (nb::handle item : h) items.push_back(nb::borrow(item));
+  for (const nb::object& item : items) {
+    if (PyLong_Check(item.ptr())) {
+      positions.push_back(nb::cast<int64_t>(item));
+      if (positions.back() >= 0 && positions.back() < static_cast<int64_t>(known.size()))
+        names.push_back(known[positions.back()]);
+    } else {
+      names.push_back(str_of(item));
+      const auto at = std::ranges::find(known, names.back());
+      if (at != known.end())
+        positions.push_back(at - known.begin());
+      else if (!known.empty())
+        user_error("jit: {} names \"{}\", but the function's parameters are {}.\n  called at {}", what,
+                   names.back(), fmt::join(known, ", "), here().str());
     }
+  }
 }
 
 }  // namespace
 
-Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims, nb::handle donate, nb::handle allow) : function_(std::move(function)) {
-    if (!PyCallable_Check(function_.ptr()))
-        user_error("jit: a function is needed, but a {} came.\n  called at {}", type_name(function_.ptr()), here().str());
-    parameters_ = parameter_names(function_);
-    names_and_positions(static_arguments, "static", parameters_, statics_, static_positions_);
-    names_and_positions(donate, "donate", parameters_, donated_, donated_positions_);
-    options_.name = function_name(function_);
-    if (PyUnicode_Check(allow.ptr())) options_.allow.push_back(str_of(allow));
-    else
-        for (nb::handle grant : allow) options_.allow.push_back(str_of(grant));
-    for (const std::string& grant : options_.allow)
-        if (std::ranges::find(compile::allowed_grants(), grant) == compile::allowed_grants().end())
-            user_error("jit: allow names \"{}\", which is no grant: choose of {}.\n  called at {}", grant, fmt::join(compile::allowed_grants(), ", "), here().str());
-    if (dims.is_none()) return;
-    for (nb::handle item : nb::borrow<nb::dict>(dims).items()) {
-        const std::string name = str_of(item[0]);
-        if (!parameters_.empty() && std::ranges::find(parameters_, name) == parameters_.end())
-            user_error("jit: dims names \"{}\", but the function's parameters are {}.\n  called at {}", name, fmt::join(parameters_, ", "), here().str());
-        auto& specs = dims_[name];
-        for (nb::handle part : nb::object(item[1])) {
-            if (part.is_none()) specs.push_back({});
-            else if (PyUnicode_Check(part.ptr())) specs.push_back({str_of(part), -1});
-            else specs.push_back({"", nb::cast<int64_t>(part)});
-        }
+Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims, nb::handle donate,
+               nb::handle allow)
+    : function_(std::move(function)) {
+  if (!PyCallable_Check(function_.ptr()))
+    user_error("jit: a function is needed, but a {} came.\n  called at {}", type_name(function_.ptr()),
+               here().str());
+  parameters_ = parameter_names(function_);
+  names_and_positions(static_arguments, "static", parameters_, static_names_, static_positions_);
+  names_and_positions(donate, "donate", parameters_, donated_, donated_positions_);
+  options_.name = function_name(function_);
+  if (PyUnicode_Check(allow.ptr()))
+    options_.allow.push_back(str_of(allow));
+  else
+    for (nb::handle grant : allow) options_.allow.push_back(str_of(grant));
+  for (const std::string& grant : options_.allow)
+    if (std::ranges::find(compile::allowed_grants(), grant) == compile::allowed_grants().end())
+      user_error("jit: allow names \"{}\", which is no grant: choose of {}.\n  called at {}", grant,
+                 fmt::join(compile::allowed_grants(), ", "), here().str());
+  if (dims.is_none()) return;
+  for (nb::handle item : nb::borrow<nb::dict>(dims).items()) {
+    const std::string name = str_of(item[0]);
+    if (!parameters_.empty() && std::ranges::find(parameters_, name) == parameters_.end())
+      user_error("jit: dims names \"{}\", but the function's parameters are {}.\n  called at {}", name,
+                 fmt::join(parameters_, ", "), here().str());
+    auto& specs = dims_[name];
+    for (nb::handle part : nb::object(item[1])) {
+      if (part.is_none())
+        specs.push_back({});
+      else if (PyUnicode_Check(part.ptr()))
+        specs.push_back({str_of(part), -1});
+      else
+        specs.push_back({"", nb::cast<int64_t>(part)});
     }
+  }
 }
 
 bool Jitted::is_static(size_t position, nb::handle name) const {
-    if (name.is_valid()) return !statics_.empty() && std::ranges::find(statics_, str_of(name)) != statics_.end();
-    return !static_positions_.empty() && std::ranges::find(static_positions_, static_cast<int64_t>(position)) != static_positions_.end();
+  if (name.is_valid())
+    return !static_names_.empty() && std::ranges::find(static_names_, str_of(name)) != static_names_.end();
+  return !static_positions_.empty() &&
+         std::ranges::find(static_positions_, static_cast<int64_t>(position)) != static_positions_.end();
 }
 
 void Jitted::read(nb::handle args, nb::handle kwargs, Call& call) const {
-    const auto argument = [&](size_t position, PyObject* value, nb::handle name) {
-        if (is_static(position, name)) {
-            const Py_hash_t hash = PyObject_Hash(value);
-            if (hash == -1 && PyErr_Occurred()) {
-                PyErr_Clear();
-                user_error("jit of {}: the static argument {} is a {}, which has no hash.\n  called at {}\n  Pass something hashable: a number, a string, a tuple, a function.",
-                           options_.name, name.is_valid() ? str_of(name) : parameter_name(position), type_name(value), here().str());
-            }
-            const void* type = Py_TYPE(value);
-            call.signature += 's';
-            call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
-            call.signature.append(reinterpret_cast<const char*>(&hash), sizeof hash);
-            call.statics.push_back(value);
-            return;
-        }
-        const std::vector<DimSpec>* dims = nullptr;
-        if (!dims_.empty()) {
-            const auto found = dims_.find(name.is_valid() ? str_of(name) : parameter_name(position));
-            if (found != dims_.end()) dims = &found->second;
-        }
-        const size_t first = call.leaves.size();
-        read(value, dims, call);
-        if (donated_positions_.empty() && donated_.empty()) return;
-        const bool donated = name.is_valid() ? std::ranges::find(donated_, str_of(name)) != donated_.end()
-                                             : std::ranges::find(donated_positions_, static_cast<int64_t>(position)) != donated_positions_.end();
-        for (size_t leaf = first; donated && leaf < call.leaves.size(); ++leaf) call.donated.push_back(static_cast<int>(leaf));
-    };
-    const Py_ssize_t count = PyTuple_GET_SIZE(args.ptr());
-    for (Py_ssize_t i = 0; i < count; ++i) argument(static_cast<size_t>(i), PyTuple_GET_ITEM(args.ptr(), i), nb::handle());
-    if (!kwargs.is_valid()) return;
-    PyObject *key = nullptr, *value = nullptr;
-    Py_ssize_t at = 0;
-    while (PyDict_Next(kwargs.ptr(), &at, &key, &value)) {
-        Py_ssize_t size = 0;
-        const char* text = PyUnicode_AsUTF8AndSize(key, &size);
-        call.signature += 'k';
-        call.signature.append(text, static_cast<size_t>(size) + 1);
-        argument(parameters_.size(), value, key);
+  const auto argument = [&](size_t position, PyObject* value, nb::handle name) {
+    if (is_static(position, name)) {
+      const Py_hash_t hash = PyObject_Hash(value);
+      if (hash == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        user_error(
+            "jit of {}: the static argument {} is a {}, which has no hash.\n  called at {}\n  Pass something "
+            "hashable: a number, a string, a tuple, a function.",
+            options_.name, name.is_valid() ? str_of(name) : parameter_name(position), type_name(value),
+            here().str());
+      }
+      const void* type = Py_TYPE(value);
+      call.signature += 's';
+      call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
+      call.signature.append(reinterpret_cast<const char*>(&hash), sizeof hash);
+      call.fixed.push_back(value);
+      return;
     }
+    const std::vector<DimSpec>* dims = nullptr;
+    if (!dims_.empty()) {
+      const auto found = dims_.find(name.is_valid() ? str_of(name) : parameter_name(position));
+      if (found != dims_.end()) dims = &found->second;
+    }
+    const size_t first = call.leaves.size();
+    read(value, dims, call);
+    if (donated_positions_.empty() && donated_.empty()) return;
+    const bool donated = name.is_valid()
+                             ? std::ranges::find(donated_, str_of(name)) != donated_.end()
+                             : std::ranges::find(donated_positions_, static_cast<int64_t>(position)) !=
+                                   donated_positions_.end();
+    for (size_t leaf = first; donated && leaf < call.leaves.size(); ++leaf)
+      call.donated.push_back(static_cast<int>(leaf));
+  };
+  const Py_ssize_t count = PyTuple_GET_SIZE(args.ptr());
+  for (Py_ssize_t i = 0; i < count; ++i)
+    argument(static_cast<size_t>(i), PyTuple_GET_ITEM(args.ptr(), i), nb::handle());
+  if (!kwargs.is_valid()) return;
+  PyObject *key = nullptr, *value = nullptr;
+  Py_ssize_t at = 0;
+  while (PyDict_Next(kwargs.ptr(), &at, &key, &value)) {
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(key, &size);
+    call.signature += 'k';
+    call.signature.append(text, static_cast<size_t>(size) + 1);
+    argument(parameters_.size(), value, key);
+  }
 }
 
 void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) const {
-    const auto add = [&](Leaf& leaf, Dtype dtype, std::span<const int64_t> shape, bool weak) {
-        leaf.dtype = dtype;
-        leaf.weak = weak;
-        if (!dims) {
-            lang::append_signature(call.signature, dtype, shape, weak);
-            return;
-        }
-        leaf.dims = dims;
-        leaf.shape.assign(shape.begin(), shape.end());
-        if (dims->size() != shape.size())
-            user_error("jit of {}: dims gives {} extents for an argument with {} axes.\n  called at {}", options_.name, dims->size(), shape.size(), here().str());
-        Ints seen = leaf.shape;
-        for (size_t d = 0; d < seen.size(); ++d) {
-            const DimSpec& spec = (*dims)[d];
-            if (!spec.symbol.empty()) seen[d] = -1;
-            else if (spec.extent >= 0 && spec.extent != seen[d])
-                user_error("jit of {}: axis {} of an argument is {}, but dims says {}.\n  called at {}", options_.name, d, seen[d], spec.extent, here().str());
-        }
-        lang::append_signature(call.signature, dtype, seen, weak);
-    };
-    const auto add_tensor = [&](Leaf& leaf, const Tensor& t) {
-        constexpr size_t kFew = 8;
-        int64_t few[kFew];
-        const Shape& shape = t.shape();
-        leaf.tensor = &t;
-        if (t.traced()) {
-            call.traced = true;
-            return;
-        }
-        if (shape.size() > kFew) return add(leaf, t.dtype(), const_shape(shape), t.weak());
-        for (size_t d = 0; d < shape.size(); ++d) few[d] = shape[d].value();
-        add(leaf, t.dtype(), {few, shape.size()}, t.weak());
-    };
-    if (const Tensor* t = tensor_of(o)) {
-        add_tensor(call.leaves.emplace_back(), *t);
-    } else if (const auto number = to_number(o)) {
-        Leaf& leaf = call.leaves.emplace_back();
-        const Dtype dtype = number->is_bool() ? Dtype::boolean : number->is_i64() ? Dtype::i64 : number->is_u64() ? Dtype::u64 : number->is_f64() ? Dtype::f64 : Dtype::complex128;
-        number->store(dtype, leaf.number);
-        add(leaf, dtype, {}, true);
-    } else if (o == Py_None) {
-        call.signature += '0';
-    } else if (PyTuple_Check(o)) {
-        call.signature += 'T';
-        const void* type = Py_TYPE(o);
-        const Py_ssize_t size = PyTuple_GET_SIZE(o);
-        call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
-        call.signature.append(reinterpret_cast<const char*>(&size), sizeof size);
-        for (Py_ssize_t i = 0; i < size; ++i) read(PyTuple_GET_ITEM(o, i), dims, call);
-    } else if (PyList_Check(o)) {
-        call.signature += 'L';
-        const Py_ssize_t size = PyList_GET_SIZE(o);
-        call.signature.append(reinterpret_cast<const char*>(&size), sizeof size);
-        for (Py_ssize_t i = 0; i < size; ++i) read(PyList_GET_ITEM(o, i), dims, call);
-    } else if (PyDict_Check(o)) {
-        call.signature += 'D';
-        PyObject *key = nullptr, *value = nullptr;
-        Py_ssize_t at = 0;
-        while (PyDict_Next(o, &at, &key, &value)) {
-            const std::string text = str_of(nb::repr(key));
-            call.signature.append(text.c_str(), text.size() + 1);
-            read(value, dims, call);
-        }
-        call.signature += ';';
-    } else if (PyObject_HasAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), Names::get().dataclass_fields)) {
-        call.signature += 'C';
-        const void* type = Py_TYPE(o);
-        call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
-        for (nb::handle name : nb::handle(o).attr("__dataclass_fields__")) read(nb::getattr(nb::handle(o), name).ptr(), dims, call);
-    } else {
-        Leaf& leaf = call.leaves.emplace_back();
-        if (leaf.borrowed.take(o)) {
-            add(leaf, leaf.borrowed.dtype(), leaf.borrowed.shape(), false);
-            leaf.data = leaf.borrowed.data();
-            return;
-        }
-        if (PyUnicode_Check(o) || PyBytes_Check(o) || PyCallable_Check(o))
-            user_error("jit of {}: an argument is a {}, which is no tensor, number or structure of them.\n  called at {}\n"
-                       "  Name it in static=, so that the function is compiled for each value of it.",
-                       options_.name, type_name(o), here().str());
-        leaf.owned = to_tensor(o, {}, {}, here());
-        const Tensor owned = leaf.owned;
-        add_tensor(leaf, owned);
-        leaf.tensor = nullptr;
+  const auto add = [&](Leaf& leaf, Dtype dtype, std::span<const int64_t> shape, bool weak) {
+    leaf.dtype = dtype;
+    leaf.weak = weak;
+    if (!dims) {
+      lang::append_signature(call.signature, dtype, shape, weak);
+      return;
     }
+    leaf.dims = dims;
+    leaf.shape.assign(shape.begin(), shape.end());
+    if (dims->size() != shape.size())
+      user_error("jit of {}: dims gives {} extents for an argument with {} axes.\n  called at {}",
+                 options_.name, dims->size(), shape.size(), here().str());
+    Ints seen = leaf.shape;
+    for (size_t d = 0; d < seen.size(); ++d) {
+      const DimSpec& spec = (*dims)[d];
+      if (!spec.symbol.empty())
+        seen[d] = -1;
+      else if (spec.extent >= 0 && spec.extent != seen[d])
+        user_error("jit of {}: axis {} of an argument is {}, but dims says {}.\n  called at {}",
+                   options_.name, d, seen[d], spec.extent, here().str());
+    }
+    lang::append_signature(call.signature, dtype, seen, weak);
+  };
+  const auto add_tensor = [&](Leaf& leaf, const Tensor& t) {
+    constexpr size_t kFew = 8;
+    int64_t few[kFew];
+    const Shape& shape = t.shape();
+    leaf.tensor = &t;
+    if (t.traced()) {
+      call.traced = true;
+      return;
+    }
+    if (shape.size() > kFew) return add(leaf, t.dtype(), const_shape(shape), t.weak());
+    for (size_t d = 0; d < shape.size(); ++d) few[d] = shape[d].value();
+    add(leaf, t.dtype(), {few, shape.size()}, t.weak());
+  };
+  if (const Tensor* t = tensor_of(o)) {
+    add_tensor(call.leaves.emplace_back(), *t);
+  } else if (const auto number = to_number(o)) {
+    Leaf& leaf = call.leaves.emplace_back();
+    const Dtype dtype = number->is_bool()  ? Dtype::boolean
+                        : number->is_i64() ? Dtype::i64
+                        : number->is_u64() ? Dtype::u64
+                        : number->is_f64() ? Dtype::f64
+                                           : Dtype::complex128;
+    number->store(dtype, leaf.number);
+    add(leaf, dtype, {}, true);
+  } else if (o == Py_None) {
+    call.signature += '0';
+  } else if (PyTuple_Check(o)) {
+    call.signature += 'T';
+    const void* type = Py_TYPE(o);
+    const Py_ssize_t size = PyTuple_GET_SIZE(o);
+    call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
+    call.signature.append(reinterpret_cast<const char*>(&size), sizeof size);
+    for (Py_ssize_t i = 0; i < size; ++i) read(PyTuple_GET_ITEM(o, i), dims, call);
+  } else if (PyList_Check(o)) {
+    call.signature += 'L';
+    const Py_ssize_t size = PyList_GET_SIZE(o);
+    call.signature.append(reinterpret_cast<const char*>(&size), sizeof size);
+    for (Py_ssize_t i = 0; i < size; ++i) read(PyList_GET_ITEM(o, i), dims, call);
+  } else if (PyDict_Check(o)) {
+    call.signature += 'D';
+    PyObject *key = nullptr, *value = nullptr;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(o, &at, &key, &value)) {
+      const std::string text = str_of(nb::repr(key));
+      call.signature.append(text.c_str(), text.size() + 1);
+      read(value, dims, call);
+    }
+    call.signature += ';';
+  } else if (PyObject_HasAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), Names::get().dataclass_fields)) {
+    call.signature += 'C';
+    const void* type = Py_TYPE(o);
+    call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
+    for (nb::handle name : nb::handle(o).attr("__dataclass_fields__"))
+      read(nb::getattr(nb::handle(o), name).ptr(), dims, call);
+  } else {
+    Leaf& leaf = call.leaves.emplace_back();
+    if (leaf.borrowed.take(o)) {
+      add(leaf, leaf.borrowed.dtype(), leaf.borrowed.shape(), false);
+      leaf.data = leaf.borrowed.data();
+      return;
+    }
+    if (PyUnicode_Check(o) || PyBytes_Check(o) || PyCallable_Check(o))
+      user_error(
+          "jit of {}: an argument is a {}, which is no tensor, number or structure of them.\n  called at {}\n"
+          "  Name it in static=, so that the function is compiled for each value of it.",
+          options_.name, type_name(o), here().str());
+    leaf.owned = to_tensor(o, {}, {}, here());
+    const Tensor owned = leaf.owned;
+    add_tensor(leaf, owned);
+    leaf.tensor = nullptr;
+  }
 }
 
 Jitted::Entry Jitted::trace(nb::handle args, nb::handle kwargs, Call& call, Location where) const {
-    std::vector<lang::ArgumentType> types;
-    for (const Leaf& leaf : call.leaves) {
-        Type type{leaf.dtype, {}};
-        if (leaf.dims) {
-            for (size_t d = 0; d < leaf.shape.size(); ++d) {
-                const DimSpec& spec = (*leaf.dims)[d];
-                type.shape.push_back(spec.symbol.empty() ? Dim(leaf.shape[d]) : Dim::symbol({.name = spec.symbol}));
-            }
-        } else if (leaf.tensor) {
-            type.shape = leaf.tensor->shape();
-        } else if (leaf.owned) {
-            type.shape = leaf.owned.shape();
-        } else if (leaf.borrowed.data()) {
-            for (int64_t extent : leaf.borrowed.shape()) type.shape.emplace_back(extent);
-        }
-        types.push_back({std::move(type), leaf.weak});
+  std::vector<lang::ArgumentType> types;
+  for (const Leaf& leaf : call.leaves) {
+    Type type{leaf.dtype, {}};
+    if (leaf.dims) {
+      for (size_t d = 0; d < leaf.shape.size(); ++d) {
+        const DimSpec& spec = (*leaf.dims)[d];
+        type.shape.push_back(spec.symbol.empty() ? Dim(leaf.shape[d]) : Dim::symbol({.name = spec.symbol}));
+      }
+    } else if (leaf.tensor) {
+      type.shape = leaf.tensor->shape();
+    } else if (leaf.owned) {
+      type.shape = leaf.owned.shape();
+    } else if (leaf.borrowed.data()) {
+      for (int64_t extent : leaf.borrowed.shape()) type.shape.emplace_back(extent);
     }
-    // The structure of the arguments, with the static ones as they are.
-    std::vector<std::pair<nb::object, std::optional<Tree>>> positional;
-    std::vector<std::pair<nb::object, std::optional<Tree>>> named;
-    std::vector<nb::object> ignored;
-    const auto describe = [&](nb::handle value, bool fixed) {
-        std::optional<Tree> tree;
-        if (!fixed) tree = flatten(value, ignored);
-        return std::pair(nb::borrow(value), std::move(tree));
-    };
-    for (size_t i = 0; i < nb::len(args); ++i) positional.push_back(describe(nb::object(args[i]), is_static(i, nb::handle())));
-    if (kwargs.is_valid())
-        for (nb::handle key : kwargs) named.push_back(describe(nb::object(kwargs[key]), is_static(parameters_.size(), key)));
+    types.push_back({std::move(type), leaf.weak});
+  }
+  // The structure of the arguments, with the static ones as they are.
+  std::vector<std::pair<nb::object, std::optional<Tree>>> positional;
+  std::vector<std::pair<nb::object, std::optional<Tree>>> named;
+  std::vector<nb::object> ignored;
+  const auto describe = [&](nb::handle value, bool fixed) {
+    std::optional<Tree> tree;
+    if (!fixed) tree = flatten(value, ignored);
+    return std::pair(nb::borrow(value), std::move(tree));
+  };
+  for (size_t i = 0; i < nb::len(args); ++i)
+    positional.push_back(describe(nb::object(args[i]), is_static(i, nb::handle())));
+  if (kwargs.is_valid())
+    for (nb::handle key : kwargs)
+      named.push_back(describe(nb::object(kwargs[key]), is_static(parameters_.size(), key)));
 
-    Entry entry;
-    for (PyObject* s : call.statics) entry.statics.push_back(nb::borrow(s));
-    lang::JitOptions options = options_;
-    options.donate = call.donated;
-    entry.compiled = std::make_shared<const lang::Compiled>(
-        [&](const Tensors& in) {
-            const Tensor* from = in.data();
-            const auto rebuild = [&](const auto& described) { return described.second ? unflatten(*described.second, from) : described.first; };
-            nb::object passed = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional.size())));
-            for (size_t i = 0; i < positional.size(); ++i)
-                PyTuple_SET_ITEM(passed.ptr(), static_cast<Py_ssize_t>(i), rebuild(positional[i]).release().ptr());
-            nb::dict keywords;
-            size_t i = 0;
-            if (kwargs.is_valid())
-                for (nb::handle key : kwargs) keywords[key] = rebuild(named[i++]);
-            const nb::object value = call_traced(function_, passed, keywords, "jit", where);
-            std::vector<nb::object> leaves;
-            entry.result = flatten(value, leaves);
-            Tensors out;
-            for (const nb::object& leaf : leaves) {
-                if (PyUnicode_Check(leaf.ptr()) || PyBytes_Check(leaf.ptr()) || PyCallable_Check(leaf.ptr()))
-                    user_error("jit of {}: the function returned a {}, but it must return tensors or structures of them.\n  called at {}", options_.name,
-                               type_name(leaf.ptr()), where.str());
-                out.push_back(to_operand(leaf, where).as_tensor());
-            }
-            return out;
-        },
-        types, options, where);
-    return entry;
+  Entry entry;
+  for (PyObject* s : call.fixed) entry.fixed.push_back(nb::borrow(s));
+  lang::JitOptions options = options_;
+  options.donate = call.donated;
+  entry.compiled = std::make_shared<const lang::Compiled>(
+      [&](const Tensors& in) {
+        const Tensor* from = in.data();
+        const auto rebuild = [&](const auto& described) {
+          return described.second ? unflatten(*described.second, from) : described.first;
+        };
+        nb::object passed = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional.size())));
+        for (size_t i = 0; i < positional.size(); ++i)
+          PyTuple_SET_ITEM(passed.ptr(), static_cast<Py_ssize_t>(i), rebuild(positional[i]).release().ptr());
+        nb::dict keywords;
+        size_t i = 0;
+        if (kwargs.is_valid())
+          for (nb::handle key : kwargs) keywords[key] = rebuild(named[i++]);
+        const nb::object value = call_traced(function_, passed, keywords, "jit", where);
+        std::vector<nb::object> leaves;
+        entry.result = flatten(value, leaves);
+        Tensors out;
+        for (const nb::object& leaf : leaves) {
+          if (PyUnicode_Check(leaf.ptr()) || PyBytes_Check(leaf.ptr()) || PyCallable_Check(leaf.ptr()))
+            user_error(
+                "jit of {}: the function returned a {}, but it must return tensors or structures of them.\n  "
+                "called at {}",
+                options_.name, type_name(leaf.ptr()), where.str());
+          out.push_back(to_operand(leaf, where).as_tensor());
+        }
+        return out;
+      },
+      types, options, where);
+  return entry;
 }
 
 Jitted::Entry& Jitted::entry(nb::handle args, nb::handle kwargs, Call& call, Location where) {
-    const auto matches = [&](const Entry& e) {
-        for (size_t i = 0; i < e.statics.size(); ++i) {
-            if (e.statics[i].ptr() == call.statics[i]) continue;
-            const int equal = PyObject_RichCompareBool(e.statics[i].ptr(), call.statics[i], Py_EQ);
-            if (equal < 0) throw nb::python_error();
-            if (!equal) return false;
-        }
-        return true;
-    };
-    if (const auto found = entries_.find(call.signature); found != entries_.end())
-        for (Entry& e : found->second)
-            if (matches(e)) return e;
-    Entry made = trace(args, kwargs, call, where);
-    auto& list = entries_[call.signature];
-    list.push_back(std::move(made));
-    return list.back();
+  const auto matches = [&](const Entry& e) {
+    for (size_t i = 0; i < e.fixed.size(); ++i) {
+      if (e.fixed[i].ptr() == call.fixed[i]) continue;
+      const int equal = PyObject_RichCompareBool(e.fixed[i].ptr(), call.fixed[i], Py_EQ);
+      if (equal < 0) throw nb::python_error();
+      if (!equal) return false;
+    }
+    return true;
+  };
+  if (const auto found = entries_.find(call.signature); found != entries_.end())
+    for (Entry& e : found->second)
+      if (matches(e)) return e;
+  Entry made = trace(args, kwargs, call, where);
+  auto& list = entries_[call.signature];
+  list.push_back(std::move(made));
+  return list.back();
 }
 
 std::shared_ptr<const lang::Compiled> Jitted::compiled(nb::handle args, nb::handle kwargs) {
-    const Location where = here();
-    Call call;
-    read(args, kwargs, call);
-    if (call.traced) user_error("explain: an argument is a traced tensor; explain a function from outside.\n  called at {}", where.str());
-    return entry(args, kwargs, call, where).compiled;
+  const Location where = here();
+  Call call;
+  read(args, kwargs, call);
+  if (call.traced)
+    user_error("explain: an argument is a traced tensor; explain a function from outside.\n  called at {}",
+               where.str());
+  return entry(args, kwargs, call, where).compiled;
 }
 
 nb::object Jitted::call(nb::handle args, nb::handle kwargs) {
-    if (lang::tracing()) return call_traced(function_, args, kwargs, "jit", Location());  // part of the outer function
-    Call call;
-    read(args, kwargs, call);
-    if (call.traced) return nb::steal(PyObject_Call(function_.ptr(), args.ptr(), kwargs.ptr()));  // its trace is over: says so
-    const Location where = here();
-    const Entry& found = entry(args, kwargs, call, where);
-    const std::shared_ptr<const lang::Compiled> compiled = found.compiled;
-    const Tree result = found.result;  // a copy: another call may grow the table meanwhile
+  if (lang::tracing())
+    return call_traced(function_, args, kwargs, "jit", Location());  // part of the outer function
+  Call call;
+  read(args, kwargs, call);
+  if (call.traced)
+    return nb::steal(PyObject_Call(function_.ptr(), args.ptr(), kwargs.ptr()));  // its trace is over: says so
+  const Location where = here();
+  const Entry& found = entry(args, kwargs, call, where);
+  const std::shared_ptr<const lang::Compiled> compiled = found.compiled;
+  const Tree result = found.result;  // a copy: another call may grow the table meanwhile
 
-    std::vector<lang::Argument> arguments;
-    arguments.reserve(call.leaves.size());
-    for (Leaf& leaf : call.leaves) {
-        const Tensor* t = leaf.tensor ? leaf.tensor : leaf.owned ? &leaf.owned : nullptr;
-        if (t && !lang::is_concrete(*t->value())) {
-            const nb::gil_scoped_release unlocked;
-            t->evaluate();
-        }
-        const void* data = t ? t->data() : leaf.data ? leaf.data : leaf.number;
-        arguments.push_back({data, leaf.shape, leaf.tensor ? leaf.tensor->value().get() : nullptr});
+  std::vector<lang::Argument> arguments;
+  arguments.reserve(call.leaves.size());
+  for (Leaf& leaf : call.leaves) {
+    const Tensor* t = leaf.tensor ? leaf.tensor : leaf.owned ? &leaf.owned : nullptr;
+    if (t && !lang::is_concrete(*t->value())) {
+      const nb::gil_scoped_release unlocked;
+      t->evaluate();
     }
-    Tensors out;
-    {
-        const nb::gil_scoped_release unlocked;
-        out = (*compiled)(arguments, where);
-    }
-    if (result.kind == Tree::Kind::leaf) return wrap(std::move(out[0]));
-    const Tensor* from = out.data();
-    return unflatten(result, from);
+    const void* data = t ? t->data() : leaf.data ? leaf.data : leaf.number;
+    arguments.push_back({data, leaf.shape, leaf.tensor ? leaf.tensor->value().get() : nullptr});
+  }
+  Tensors out;
+  {
+    const nb::gil_scoped_release unlocked;
+    out = (*compiled)(arguments, where);
+  }
+  if (result.kind == Tree::Kind::leaf) return wrap(std::move(out[0]));
+  const Tensor* from = out.data();
+  return unflatten(result, from);
 }
 
 namespace {
 
 PyObject* call_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
-    try {
-        return nb::inst_ptr<Jitted>(self)->call(args, kwargs).release().ptr();
-    } catch (...) {
-        set_python_error();
-        return nullptr;
-    }
+  try {
+    return nb::inst_ptr<Jitted>(self)->call(args, kwargs).release().ptr();
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
 }
 
 int traverse_slot(PyObject* self, visitproc visit, void* arg) {
-    Py_VISIT(Py_TYPE(self));
-    if (nb::inst_ready(self)) Py_VISIT(nb::inst_ptr<Jitted>(self)->function().ptr());
-    return 0;
+  Py_VISIT(Py_TYPE(self));
+  if (nb::inst_ready(self)) Py_VISIT(nb::inst_ptr<Jitted>(self)->function().ptr());
+  return 0;
 }
 
 PyObject* get_slot(PyObject* self, PyObject* instance, PyObject*) {  // a method of a class
-    if (!instance || instance == Py_None) return Py_NewRef(self);
-    return PyMethod_New(self, instance);
+  if (!instance || instance == Py_None) return Py_NewRef(self);
+  return PyMethod_New(self, instance);
 }
 
 PyType_Slot kSlots[] = {{Py_tp_call, reinterpret_cast<void*>(call_slot)},
@@ -385,13 +427,18 @@ PyType_Slot kSlots[] = {{Py_tp_call, reinterpret_cast<void*>(call_slot)},
 }  // namespace
 
 void bind_jitted(nb::module_& m) {
-    nb::class_<Jitted>(m, "Jitted", nb::type_slots(kSlots), "A function that is compiled for the types of its arguments when it is called.")
-        .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("function"), nb::arg("static"), nb::arg("dims").none(), nb::arg("donate"),
-             nb::arg("allow"))
-        .def_prop_ro("__wrapped__", [](const Jitted& j) { return j.function(); })
-        .def_prop_ro("__doc__", [](const Jitted& j) { return nb::object(nb::getattr(j.function(), "__doc__", nb::none())); })
-        .def("__getattr__", [](const Jitted& j, nb::handle name) { return nb::object(nb::getattr(j.function(), name)); })  // __name__ ...
-        .def_prop_ro("versions", [](const Jitted& j) { return j.versions(); }, "For how many different types of arguments it has been compiled.");
+  nb::class_<Jitted>(m, "Jitted", nb::type_slots(kSlots), nb::dynamic_attr(),
+                     "A function that is compiled for the types of its arguments when it is called.")
+      .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("function"),
+           nb::arg("static"), nb::arg("dims").none(), nb::arg("donate"), nb::arg("allow"))
+      .def_prop_ro("__wrapped__", [](const Jitted& j) { return j.function(); })
+      .def("__getattr__",
+           [](const Jitted& j, nb::handle name) {
+             return nb::object(nb::getattr(j.function(), name));
+           })  // __name__ ...
+      .def_prop_ro(
+          "versions", [](const Jitted& j) { return j.versions(); },
+          "For how many different types of arguments it has been compiled.");
 }
 
 }  // namespace tenfold::python

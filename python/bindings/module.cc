@@ -1,74 +1,81 @@
 // The module _tenfold: exceptions, and what the runtime knows about itself.
 #include <nanobind/stl/string.h>
 
-#include "common.h"
-#include "jitted.h"
 #include "tenfold/base/knobs.h"
 #include "tenfold/compile/compile.h"
 #include "tenfold/runtime/allocator.h"
 #include "tenfold/runtime/parallel.h"
 
+#include "common.h"
+#include "jitted.h"
+
 namespace tenfold::python {
 namespace {
 
-PyObject *base_error = nullptr, *user_error_type = nullptr, *internal_error_type = nullptr, *device_error = nullptr;
+PyObject *base_error = nullptr, *user_error_type = nullptr, *internal_error_type = nullptr,
+         *device_error = nullptr;
 
 void check_signals() {
-    const nb::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  const nb::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw nb::python_error();
 }
 
 PyObject* new_error(nb::module_& m, const char* name, PyObject* base, const char* doc) {
-    PyObject* type = PyErr_NewExceptionWithDoc(fmt::format("tenfold.{}", name).c_str(), doc, base, nullptr);
-    m.attr(name) = nb::handle(type);
-    return type;
+  PyObject* type = PyErr_NewExceptionWithDoc(fmt::format("tenfold.{}", name).c_str(), doc, base, nullptr);
+  m.attr(name) = nb::handle(type);
+  return type;
 }
 
 void translate(const std::exception_ptr& pointer, void*) {
-    try {
-        std::rethrow_exception(pointer);
-    } catch (const UserError& e) {
-        PyErr_SetString(user_error_type, e.what());
-    } catch (const DeviceError& e) {
-        PyErr_SetString(device_error, e.what());
-    } catch (const InternalError& e) {
-        PyErr_SetString(internal_error_type, e.what());
-    } catch (const Error& e) {
-        PyErr_SetString(base_error, e.what());
-    }
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const UserError& e) {
+    PyErr_SetString(user_error_type, e.what());
+  } catch (const DeviceError& e) {
+    PyErr_SetString(device_error, e.what());
+  } catch (const InternalError& e) {
+    PyErr_SetString(internal_error_type, e.what());
+  } catch (const Error& e) {
+    PyErr_SetString(base_error, e.what());
+  }
 }
 
 }  // namespace
 
 void set_python_error() {
-    try {
-        throw;
-    } catch (nb::python_error& e) {
-        e.restore();
-    } catch (const Error&) {
-        translate(std::current_exception(), nullptr);
-    } catch (const nb::builtin_exception& e) {
-        PyErr_SetString(e.type() == nb::exception_type::type_error ? PyExc_TypeError : PyExc_ValueError, e.what());
-    } catch (const std::exception& e) {
-        PyErr_SetString(PyExc_RuntimeError, e.what());
-    }
+  try {
+    throw;
+  } catch (nb::python_error& e) {
+    e.restore();
+  } catch (const Error&) {
+    translate(std::current_exception(), nullptr);
+  } catch (const nb::builtin_exception& e) {
+    PyErr_SetString(e.type() == nb::exception_type::type_error ? PyExc_TypeError : PyExc_ValueError,
+                    e.what());
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
+  }
 }
 
 NB_MODULE(_tenfold, m) {
-    nb::set_leak_warnings(false);
-    base_error = new_error(m, "Error", PyExc_Exception, "What this library raises.");
-    user_error_type = new_error(m, "UserError", base_error, "The program asks for something that has no meaning; the message says what to do.");
-    internal_error_type = new_error(m, "InternalError", base_error, "A bug in tenfold.");
-    device_error = new_error(m, "DeviceError", base_error, "The machine failed, or has no more memory.");
-    nb::register_exception_translator(translate, nullptr);
-    set_interrupt_check(check_signals);
-    m.def("set_package_folder", &set_package_folder);
-    bind_tensor(m);
-    bind_ops(m);
-    bind_transforms(m);
-    bind_explain(m);
-    bind_env(m);
-    m.def("memory_statistics", [] {
+  nb::set_leak_warnings(false);
+  base_error = new_error(m, "Error", PyExc_Exception, "What this library raises.");
+  user_error_type =
+      new_error(m, "UserError", base_error,
+                "The program asks for something that has no meaning; the message says what to do.");
+  internal_error_type = new_error(m, "InternalError", base_error, "A bug in tenfold.");
+  device_error = new_error(m, "DeviceError", base_error, "The machine failed, or has no more memory.");
+  nb::register_exception_translator(translate, nullptr);
+  set_interrupt_check(check_signals);
+  m.def("set_package_folder", &set_package_folder);
+  bind_tensor(m);
+  bind_ops(m);
+  bind_transforms(m);
+  bind_explain(m);
+  bind_env(m);
+  m.def(
+      "memory_statistics",
+      [] {
         const MemoryStatistics s = memory_statistics();
         nb::dict out;
         out["live_bytes"] = s.live_bytes;
@@ -77,25 +84,32 @@ NB_MODULE(_tenfold, m) {
         out["allocations"] = s.allocations;
         out["reuses"] = s.reuses;
         return out;
-    }, "Bytes in use and kept for reuse, and how often memory was asked for.");
-    m.def("trim_memory", &trim_memory, "Gives memory that is kept for reuse back to the system.");
-    m.def("cache_statistics", [] {
+      },
+      "Bytes in use and kept for reuse, and how often memory was asked for.");
+  m.def("trim_memory", &trim_memory, "Gives memory that is kept for reuse back to the system.");
+  m.def(
+      "cache_statistics",
+      [] {
         const compile::CacheStatistics s = compile::cache_statistics();
         nb::dict out;
         out["entries"] = s.entries;
         out["hits"] = s.hits;
         out["misses"] = s.misses;
         return out;
-    }, "Programs in memory, how often one was found there, and how often one had to be planned.");
-    m.def("clear_cache", &compile::clear_cache, "Forgets the compiled programs that are kept in memory.");
-    m.def("pending_statistics", [] {
+      },
+      "Programs in memory, how often one was found there, and how often one had to be planned.");
+  m.def("clear_cache", &compile::clear_cache, "Forgets the compiled programs that are kept in memory.");
+  m.def(
+      "pending_statistics",
+      [] {
         const lang::PendingStatistics s = lang::pending_statistics();
         nb::dict out;
         out["nodes"] = s.nodes;
         out["bytes"] = s.bytes;
         return out;
-    }, "Operations that wait until somebody looks at their results.");
-    m.def("thread_count", &thread_count, "Threads of a launch.");
+      },
+      "Operations that wait until somebody looks at their results.");
+  m.def("thread_count", &thread_count, "Threads of a launch.");
 }
 
 }  // namespace tenfold::python

@@ -4,59 +4,73 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "common.h"
 #include "tenfold/ir/prim.h"
 #include "tenfold/lang/random.h"
+
+#include "common.h"
 
 namespace tenfold::python {
 namespace {
 
-void bind_map1(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x) {
-    const Prim* p = &prim(record);
-    m.def(name, [p](nb::handle a) { return lang::apply_map(*p, {to_operand(a)}); }, nb::arg(x).none(), nb::sig(signature), doc);
+void bind_map1(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc,
+               const char* x) {
+  const Prim* p = &prim(record);
+  m.def(
+      name, [p](nb::handle a) { return lang::apply_map(*p, {to_operand(a)}); }, nb::arg(x).none(),
+      nb::sig(signature), doc);
 }
 
-void bind_map2(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x, const char* y) {
-    const Prim* p = &prim(record);
-    m.def(
-        name,
-        [p](nb::handle a, nb::handle b) {
-            const Location where = here();
-            return lang::apply_map(*p, {to_operand(a, where), to_operand(b, where)});
-        },
-        nb::arg(x).none(), nb::arg(y).none(), nb::sig(signature), doc);
+void bind_map2(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc,
+               const char* x, const char* y) {
+  const Prim* p = &prim(record);
+  m.def(
+      name,
+      [p](nb::handle a, nb::handle b) {
+        const Location where = here();
+        return lang::apply_map(*p, {to_operand(a, where), to_operand(b, where)});
+      },
+      nb::arg(x).none(), nb::arg(y).none(), nb::sig(signature), doc);
 }
 
-void bind_map3(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x, const char* y,
-               const char* z) {
-    const Prim* p = &prim(record);
-    m.def(
-        name,
-        [p](nb::handle a, nb::handle b, nb::handle c) {
-            const Location where = here();
-            return lang::apply_map(*p, {to_operand(a, where), to_operand(b, where), to_operand(c, where)});
-        },
-        nb::arg(x).none(), nb::arg(y).none(), nb::arg(z).none(), nb::sig(signature), doc);
+void bind_map3(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc,
+               const char* x, const char* y, const char* z) {
+  const Prim* p = &prim(record);
+  m.def(
+      name,
+      [p](nb::handle a, nb::handle b, nb::handle c) {
+        const Location where = here();
+        return lang::apply_map(*p, {to_operand(a, where), to_operand(b, where), to_operand(c, where)});
+      },
+      nb::arg(x).none(), nb::arg(y).none(), nb::arg(z).none(), nb::sig(signature), doc);
 }
 
-void bind_dtype_map1(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc, const char* x) {
-    const Prim* p = &prim(record);
-    m.def(
-        name, [p](nb::handle a, nb::handle dtype) { return lang::apply_map(*p, {to_operand(a)}, {{"dtype", to_dtype(dtype)}}); }, nb::arg(x),
-        nb::arg("dtype"), nb::sig(signature), doc);
+void bind_dtype_map1(nb::module_& m, const char* name, const char* record, const char* signature,
+                     const char* doc, const char* x) {
+  const Prim* p = &prim(record);
+  m.def(
+      name,
+      [p](nb::handle a, nb::handle dtype) {
+        return lang::apply_map(*p, {to_operand(a)}, {{"dtype", to_dtype(dtype)}});
+      },
+      nb::arg(x), nb::arg("dtype"), nb::sig(signature), doc);
 }
 
-void bind_reduce(nb::module_& m, const char* name, const char* record, const char* signature, const char* doc) {
-    const Prim* p = &prim(record);
-    m.def(
-        name, [p](nb::handle x, nb::handle axis, bool keepdims) { return lang::apply_reduce(*p, to_operand(x), to_axes(axis), keepdims); },
-        nb::arg("x").none(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::sig(signature), doc);
+void bind_reduce(nb::module_& m, const char* name, const char* record, const char* signature,
+                 const char* doc) {
+  const Prim* p = &prim(record);
+  m.def(
+      name,
+      [p](nb::handle x, nb::handle axis, bool keepdims) {
+        return lang::apply_reduce(*p, to_operand(x), to_axes(axis), keepdims);
+      },
+      nb::arg("x").none(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::sig(signature),
+      doc);
 }
 
 Operands operands_of(nb::handle sequence, Location where) {
-    Operands out;
-    for (nb::handle item : sequence) out.push_back(to_operand(item, where));
-    return out;
+  Operands out;
+  for (nb::handle item : sequence) out.push_back(to_operand(item, where));
+  return out;
 }
 
 Operand operand(nb::handle x) { return to_operand(x); }
@@ -64,203 +78,294 @@ Operand operand(nb::handle x) { return to_operand(x); }
 using Moment = Tensor (*)(const Operand&, const lang::Axes&, bool, double);
 
 void bind_moment(nb::module_& m, const char* name, Moment function, const char* doc) {
-    m.def(
-        name,
-        [function](nb::handle x, nb::handle axis, bool keepdims, double correction) { return function(operand(x), to_axes(axis), keepdims, correction); },
-        nb::arg("x").none(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::arg("correction") = 0.0, doc);
+  m.def(
+      name,
+      [function](nb::handle x, nb::handle axis, bool keepdims, double correction) {
+        return function(operand(x), to_axes(axis), keepdims, correction);
+      },
+      nb::arg("x").none(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false,
+      nb::arg("correction") = 0.0, doc);
 }
 
 void bind_creation(nb::module_& m) {
-    m.def(
-        "asarray", [](nb::handle x, nb::handle dtype, std::optional<bool> copy) { return to_tensor(x, to_optional_dtype(dtype), copy, here()); },
-        nb::arg("obj").none(), nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(),
-        "A tensor of the elements of obj: a number, nested lists, or an array (buffer protocol, DLPack).\n\n"
-        "copy=None copies what could still be written to; copy=False shares the memory (the caller must not write to it);\n"
-        "copy=True always copies. Python floats become f32, integers i64.");
-    m.def("zeros", [](nb::handle shape, nb::handle dtype) { return lang::zeros(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here()); },
-          nb::arg("shape"), nb::arg("dtype") = nb::none());
-    m.def("ones", [](nb::handle shape, nb::handle dtype) { return lang::ones(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here()); },
-          nb::arg("shape"), nb::arg("dtype") = nb::none());
-    m.def("full", [](nb::handle shape, nb::handle value, nb::handle dtype) { return lang::full(to_shape(shape), operand(value), to_optional_dtype(dtype)); },
-          nb::arg("shape"), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
-    m.def("full_like", [](nb::handle x, nb::handle value, nb::handle dtype) { return lang::full_like(operand(x), operand(value), to_optional_dtype(dtype)); },
-          nb::arg("x").none(), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
-    m.def("zeros_like", [](nb::handle x, nb::handle dtype) { return lang::full_like(operand(x), {Scalar(0), here()}, to_optional_dtype(dtype)); }, nb::arg("x").none(),
-          nb::arg("dtype") = nb::none());
-    m.def("ones_like", [](nb::handle x, nb::handle dtype) { return lang::full_like(operand(x), {Scalar(1), here()}, to_optional_dtype(dtype)); }, nb::arg("x").none(),
-          nb::arg("dtype") = nb::none());
-    m.def(
-        "arange",
-        [](nb::handle start, nb::handle stop, nb::handle step, nb::handle dtype) {
-            const Location where = here();
-            const bool only_stop = stop.is_none();
-            return lang::arange(only_stop ? Operand(Scalar(0), where) : to_operand(start, where), to_operand(only_stop ? start : stop, where), to_operand(step, where),
-                                to_optional_dtype(dtype));
-        },
-        nb::arg("start"), nb::arg("stop") = nb::none(), nb::arg("step") = 1, nb::arg("dtype") = nb::none());
-    m.def(
-        "linspace",
-        [](nb::handle start, nb::handle stop, int64_t num, nb::handle dtype, bool endpoint) {
-            const Location where = here();
-            return lang::linspace(to_operand(start, where), to_operand(stop, where), num, endpoint, to_optional_dtype(dtype));
-        },
-        nb::arg("start"), nb::arg("stop"), nb::arg("num"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("endpoint") = true);
-    m.def(
-        "eye",
-        [](int64_t rows, std::optional<int64_t> cols, int64_t k, nb::handle dtype) {
-            return lang::eye(rows, cols ? std::optional<Dim>(*cols) : std::nullopt, k, dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
-        },
-        nb::arg("n_rows"), nb::arg("n_cols") = nb::none(), nb::kw_only(), nb::arg("k") = 0, nb::arg("dtype") = nb::none());
+  m.def(
+      "asarray",
+      [](nb::handle x, nb::handle dtype, std::optional<bool> copy) {
+        return to_tensor(x, to_optional_dtype(dtype), copy, here());
+      },
+      nb::arg("obj").none(), nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(),
+      "A tensor of the elements of obj: a number, nested lists, or an array (buffer protocol, DLPack).\n\n"
+      "copy=None copies what could still be written to; copy=False shares the memory (the caller must not "
+      "write to it);\n"
+      "copy=True always copies. Python floats become f32, integers i64.");
+  m.def(
+      "zeros",
+      [](nb::handle shape, nb::handle dtype) {
+        return lang::zeros(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
+      },
+      nb::arg("shape"), nb::arg("dtype") = nb::none());
+  m.def(
+      "ones",
+      [](nb::handle shape, nb::handle dtype) {
+        return lang::ones(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
+      },
+      nb::arg("shape"), nb::arg("dtype") = nb::none());
+  m.def(
+      "full",
+      [](nb::handle shape, nb::handle value, nb::handle dtype) {
+        return lang::full(to_shape(shape), operand(value), to_optional_dtype(dtype));
+      },
+      nb::arg("shape"), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
+  m.def(
+      "full_like",
+      [](nb::handle x, nb::handle value, nb::handle dtype) {
+        return lang::full_like(operand(x), operand(value), to_optional_dtype(dtype));
+      },
+      nb::arg("x").none(), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
+  m.def(
+      "zeros_like",
+      [](nb::handle x, nb::handle dtype) {
+        return lang::full_like(operand(x), {Scalar(0), here()}, to_optional_dtype(dtype));
+      },
+      nb::arg("x").none(), nb::arg("dtype") = nb::none());
+  m.def(
+      "ones_like",
+      [](nb::handle x, nb::handle dtype) {
+        return lang::full_like(operand(x), {Scalar(1), here()}, to_optional_dtype(dtype));
+      },
+      nb::arg("x").none(), nb::arg("dtype") = nb::none());
+  m.def(
+      "arange",
+      [](nb::handle start, nb::handle stop, nb::handle step, nb::handle dtype) {
+        const Location where = here();
+        const bool only_stop = stop.is_none();
+        return lang::arange(only_stop ? Operand(Scalar(0), where) : to_operand(start, where),
+                            to_operand(only_stop ? start : stop, where), to_operand(step, where),
+                            to_optional_dtype(dtype));
+      },
+      nb::arg("start"), nb::arg("stop") = nb::none(), nb::arg("step") = 1, nb::arg("dtype") = nb::none());
+  m.def(
+      "linspace",
+      [](nb::handle start, nb::handle stop, int64_t num, nb::handle dtype, bool endpoint) {
+        const Location where = here();
+        return lang::linspace(to_operand(start, where), to_operand(stop, where), num, endpoint,
+                              to_optional_dtype(dtype));
+      },
+      nb::arg("start"), nb::arg("stop"), nb::arg("num"), nb::kw_only(), nb::arg("dtype") = nb::none(),
+      nb::arg("endpoint") = true);
+  m.def(
+      "eye",
+      [](int64_t rows, std::optional<int64_t> cols, int64_t k, nb::handle dtype) {
+        return lang::eye(rows, cols ? std::optional<Dim>(*cols) : std::nullopt, k,
+                         dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
+      },
+      nb::arg("n_rows"), nb::arg("n_cols") = nb::none(), nb::kw_only(), nb::arg("k") = 0,
+      nb::arg("dtype") = nb::none());
 }
 
 void bind_shape(nb::module_& m) {
-    m.def("astype", [](nb::handle x, nb::handle dtype) { return lang::astype(operand(x), to_dtype(dtype)); }, nb::arg("x").none(), nb::arg("dtype"));
-    m.def("broadcast_to", [](nb::handle x, nb::handle shape) { return lang::broadcast_to(operand(x), to_shape(shape)); }, nb::arg("x").none(), nb::arg("shape"));
-    m.def("reshape", [](nb::handle x, nb::handle shape) { return lang::reshape(operand(x), to_shape(shape)); }, nb::arg("x").none(), nb::arg("shape"));
-    m.def("permute_dims", [](nb::handle x, nb::handle axes) { return lang::permute(operand(x), *to_axes(axes)); }, nb::arg("x").none(), nb::arg("axes"));
-    m.def("matrix_transpose", [](nb::handle x) { return lang::matrix_transpose(operand(x)); }, nb::arg("x").none());
-    m.def("moveaxis", [](nb::handle x, int64_t from, int64_t to) { return lang::moveaxis(operand(x), from, to); }, nb::arg("x").none(), nb::arg("source"), nb::arg("destination"));
-    m.def("expand_dims", [](nb::handle x, int64_t axis) { return lang::expand_dims(operand(x), axis); }, nb::arg("x").none(), nb::arg("axis") = 0);
-    m.def("squeeze", [](nb::handle x, nb::handle axis) { return lang::squeeze(operand(x), to_axes(axis)); }, nb::arg("x").none(), nb::arg("axis") = nb::none());
-    m.def("flip", [](nb::handle x, nb::handle axis) { return lang::flip(operand(x), to_axes(axis)); }, nb::arg("x").none(), nb::arg("axis") = nb::none());
-    m.def("concatenate", [](nb::handle arrays, std::optional<int64_t> axis) { return lang::concatenate(operands_of(arrays, here()), axis); }, nb::arg("arrays"),
-          nb::arg("axis").none() = 0);
-    m.def("stack", [](nb::handle arrays, int64_t axis) { return lang::stack(operands_of(arrays, here()), axis); }, nb::arg("arrays"), nb::arg("axis") = 0);
-    m.def(
-        "pad",
-        [](nb::handle x, const std::vector<std::pair<int64_t, int64_t>>& widths, nb::handle value) {
-            const Location where = here();
-            return lang::pad(to_operand(x, where), widths, to_operand(value, where));
-        },
-        nb::arg("x").none(), nb::arg("widths"), nb::arg("value") = 0);
-    m.def(
-        "take",
-        [](nb::handle x, nb::handle indices, std::optional<int64_t> axis) {
-            const Location where = here();
-            return lang::take(to_operand(x, where), {to_tensor(indices, {}, {}, where), where}, axis);
-        },
-        nb::arg("x").none(), nb::arg("indices"), nb::arg("axis") = nb::none(), "Elements of x along an axis (of the flattened x if None) at the indices, clamped into range.");
-    m.def(
-        "dynamic_slice",
-        [](nb::handle x, nb::handle start, nb::handle sizes) {
-            const Location where = here();
-            return lang::dynamic_slice(to_operand(x, where), operands_of(start, where), to_shape(sizes));
-        },
-        nb::arg("x").none(), nb::arg("start"), nb::arg("sizes"), "The box of x of fixed sizes that begins at start, moved into x if it reaches outside.");
-    m.def(
-        "update_slice",
-        [](nb::handle x, nb::handle update, nb::handle start) {
-            const Location where = here();
-            return lang::update_slice(to_operand(x, where), to_operand(update, where), operands_of(start, where));
-        },
-        nb::arg("x").none(), nb::arg("update"), nb::arg("start"), "x with the box that begins at start replaced by update; in place where x is donated.");
+  m.def(
+      "astype", [](nb::handle x, nb::handle dtype) { return lang::astype(operand(x), to_dtype(dtype)); },
+      nb::arg("x").none(), nb::arg("dtype"));
+  m.def(
+      "broadcast_to",
+      [](nb::handle x, nb::handle shape) { return lang::broadcast_to(operand(x), to_shape(shape)); },
+      nb::arg("x").none(), nb::arg("shape"));
+  m.def(
+      "reshape", [](nb::handle x, nb::handle shape) { return lang::reshape(operand(x), to_shape(shape)); },
+      nb::arg("x").none(), nb::arg("shape"));
+  m.def(
+      "permute_dims", [](nb::handle x, nb::handle axes) { return lang::permute(operand(x), *to_axes(axes)); },
+      nb::arg("x").none(), nb::arg("axes"));
+  m.def(
+      "matrix_transpose", [](nb::handle x) { return lang::matrix_transpose(operand(x)); },
+      nb::arg("x").none());
+  m.def(
+      "moveaxis", [](nb::handle x, int64_t from, int64_t to) { return lang::moveaxis(operand(x), from, to); },
+      nb::arg("x").none(), nb::arg("source"), nb::arg("destination"));
+  m.def(
+      "expand_dims", [](nb::handle x, int64_t axis) { return lang::expand_dims(operand(x), axis); },
+      nb::arg("x").none(), nb::arg("axis") = 0);
+  m.def(
+      "squeeze", [](nb::handle x, nb::handle axis) { return lang::squeeze(operand(x), to_axes(axis)); },
+      nb::arg("x").none(), nb::arg("axis") = nb::none());
+  m.def(
+      "flip", [](nb::handle x, nb::handle axis) { return lang::flip(operand(x), to_axes(axis)); },
+      nb::arg("x").none(), nb::arg("axis") = nb::none());
+  m.def(
+      "concatenate",
+      [](nb::handle arrays, std::optional<int64_t> axis) {
+        return lang::concatenate(operands_of(arrays, here()), axis);
+      },
+      nb::arg("arrays"), nb::arg("axis").none() = 0);
+  m.def(
+      "stack", [](nb::handle arrays, int64_t axis) { return lang::stack(operands_of(arrays, here()), axis); },
+      nb::arg("arrays"), nb::arg("axis") = 0);
+  m.def(
+      "pad",
+      [](nb::handle x, const std::vector<std::pair<int64_t, int64_t>>& widths, nb::handle value) {
+        const Location where = here();
+        return lang::pad(to_operand(x, where), widths, to_operand(value, where));
+      },
+      nb::arg("x").none(), nb::arg("widths"), nb::arg("value") = 0);
+  m.def(
+      "take",
+      [](nb::handle x, nb::handle indices, std::optional<int64_t> axis) {
+        const Location where = here();
+        return lang::take(to_operand(x, where), {to_tensor(indices, {}, {}, where), where}, axis);
+      },
+      nb::arg("x").none(), nb::arg("indices"), nb::arg("axis") = nb::none(),
+      "Elements of x along an axis (of the flattened x if None) at the indices, clamped into range.");
+  m.def(
+      "dynamic_slice",
+      [](nb::handle x, nb::handle start, nb::handle sizes) {
+        const Location where = here();
+        return lang::dynamic_slice(to_operand(x, where), operands_of(start, where), to_shape(sizes));
+      },
+      nb::arg("x").none(), nb::arg("start"), nb::arg("sizes"),
+      "The box of x of fixed sizes that begins at start, moved into x if it reaches outside.");
+  m.def(
+      "update_slice",
+      [](nb::handle x, nb::handle update, nb::handle start) {
+        const Location where = here();
+        return lang::update_slice(to_operand(x, where), to_operand(update, where), operands_of(start, where));
+      },
+      nb::arg("x").none(), nb::arg("update"), nb::arg("start"),
+      "x with the box that begins at start replaced by update; in place where x is donated.");
 }
 
 void bind_composed(nb::module_& m) {
-    const auto binary = [&m](const char* name, Tensor (*function)(const Operand&, const Operand&), const char* doc) {
-        m.def(
-            name,
-            [function](nb::handle x, nb::handle y) {
-                const Location where = here();
-                return function(to_operand(x, where), to_operand(y, where));
-            },
-            nb::arg("x").none(), nb::arg("y").none(), doc);
-    };
-    binary("divide", lang::divide, "x / y of each pair of elements; integers become f32.");
-    binary("power", lang::power, "x to the power y; whole constant powers are multiplications.");
-    binary("matmul", lang::matmul, "The matrix product, over any leading axes, which broadcast.");
+  const auto binary = [&m](const char* name, Tensor (*function)(const Operand&, const Operand&),
+                           const char* doc) {
     m.def(
-        "where",
-        [](nb::handle mask, nb::handle x, nb::handle y) {
-            const Location where = here();
-            return lang::where(to_operand(mask, where), to_operand(x, where), to_operand(y, where));
+        name,
+        [function](nb::handle x, nb::handle y) {
+          const Location where = here();
+          return function(to_operand(x, where), to_operand(y, where));
         },
-        nb::arg("condition"), nb::arg("x").none(), nb::arg("y").none(), "x where the condition holds, y elsewhere.");
-    m.def(
-        "clip",
-        [](nb::handle x, nb::handle low, nb::handle high) {
-            const Location where = here();
-            return lang::clip(to_operand(x, where), to_operand(low, where), to_operand(high, where));
-        },
-        nb::arg("x").none(), nb::arg("min"), nb::arg("max"));
-    m.def("square", [](nb::handle x) { return lang::square(operand(x)); }, nb::arg("x").none());
-    m.def("mean", [](nb::handle x, nb::handle axis, bool keepdims) { return lang::mean(operand(x), to_axes(axis), keepdims); }, nb::arg("x").none(),
-          nb::arg("axis") = nb::none(), nb::arg("keepdims") = false);
-    bind_moment(m, "var", lang::var, "The mean of the squared distances from the mean, times n / (n - correction).");
-    bind_moment(m, "std", lang::std_dev, "The square root of var.");
-    m.def(
-        "einsum", [](const std::string& spec, nb::args operands) { return lang::einsum(spec, operands_of(operands, here())); }, nb::arg("spec"), nb::arg("operands"),
-        "Sums of products in Einstein's notation: einsum(\"mk,kn->mn\", x, y). `...` stands for leading axes that broadcast.");
-    m.def(
-        "tensordot",
-        [](nb::handle x, nb::handle y, nb::handle axes) {
-            const Location where = here();
-            const Operand a = to_operand(x, where), b = to_operand(y, where);
-            Ints left, right;
-            if (PyLong_Check(axes.ptr())) {
-                const auto count = nb::cast<int64_t>(axes);
-                for (int64_t i = 0; i < count; ++i) left.push_back(i - count), right.push_back(i);
-            } else {
-                left = *to_axes(axes[0]);
-                right = *to_axes(axes[1]);
-            }
-            return lang::tensordot(a, b, left, right);
-        },
-        nb::arg("x").none(), nb::arg("y").none(), nb::arg("axes") = 2);
-    m.def("evaluate", [](nb::args args) {
+        nb::arg("x").none(), nb::arg("y").none(), doc);
+  };
+  binary("divide", lang::divide, "x / y of each pair of elements; integers become f32.");
+  binary("power", lang::power, "x to the power y; whole constant powers are multiplications.");
+  binary("matmul", lang::matmul, "The matrix product, over any leading axes, which broadcast.");
+  m.def(
+      "where",
+      [](nb::handle mask, nb::handle x, nb::handle y) {
+        const Location where = here();
+        return lang::where(to_operand(mask, where), to_operand(x, where), to_operand(y, where));
+      },
+      nb::arg("condition"), nb::arg("x").none(), nb::arg("y").none(),
+      "x where the condition holds, y elsewhere.");
+  m.def(
+      "clip",
+      [](nb::handle x, nb::handle low, nb::handle high) {
+        const Location where = here();
+        return lang::clip(to_operand(x, where), to_operand(low, where), to_operand(high, where));
+      },
+      nb::arg("x").none(), nb::arg("min"), nb::arg("max"));
+  m.def("square", [](nb::handle x) { return lang::square(operand(x)); }, nb::arg("x").none());
+  m.def(
+      "mean",
+      [](nb::handle x, nb::handle axis, bool keepdims) {
+        return lang::mean(operand(x), to_axes(axis), keepdims);
+      },
+      nb::arg("x").none(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false);
+  bind_moment(m, "var", lang::var,
+              "The mean of the squared distances from the mean, times n / (n - correction).");
+  bind_moment(m, "std", lang::std_dev, "The square root of var.");
+  m.def(
+      "einsum",
+      [](const std::string& spec, nb::args operands) {
+        return lang::einsum(spec, operands_of(operands, here()));
+      },
+      nb::arg("spec"), nb::arg("operands"),
+      "Sums of products in Einstein's notation: einsum(\"mk,kn->mn\", x, y). `...` stands for leading axes "
+      "that broadcast.");
+  m.def(
+      "tensordot",
+      [](nb::handle x, nb::handle y, nb::handle axes) {
+        const Location where = here();
+        const Operand a = to_operand(x, where), b = to_operand(y, where);
+        Ints left, right;
+        if (PyLong_Check(axes.ptr())) {
+          const auto count = nb::cast<int64_t>(axes);
+          for (int64_t i = 0; i < count; ++i) left.push_back(i - count), right.push_back(i);
+        } else {
+          left = *to_axes(axes[0]);
+          right = *to_axes(axes[1]);
+        }
+        return lang::tensordot(a, b, left, right);
+      },
+      nb::arg("x").none(), nb::arg("y").none(), nb::arg("axes") = 2);
+  m.def(
+      "evaluate",
+      [](nb::args args) {
         std::vector<nb::object> leaves;
         flatten(args, leaves);
         Tensors tensors;
         for (const nb::object& leaf : leaves)
-            if (const Tensor* t = tensor_of(leaf.ptr())) tensors.push_back(*t);
+          if (const Tensor* t = tensor_of(leaf.ptr())) tensors.push_back(*t);
         const nb::gil_scoped_release unlocked;
         lang::evaluate(tensors);
-    }, "Computes several tensors, or structures of them, now and as one program.");
+      },
+      "Computes several tensors, or structures of them, now and as one program.");
 }
 
 void bind_random(nb::module_& parent) {
-    nb::module_ m = parent.def_submodule("random", "Random numbers as pure functions of a key and a position (Philox4x32-10).");
-    m.def("key", [](nb::handle seed) { return lang::random::key(operand(seed)); }, nb::arg("seed"), "A key, u32[2], from an integer seed.");
-    m.def("split", [](nb::handle key, int64_t n) { return lang::random::split(operand(key), n); }, nb::arg("key"), nb::arg("n") = 2, "n new keys, u32[n,2].");
-    m.def(
-        "fold_in",
-        [](nb::handle key, nb::handle data) {
-            const Location where = here();
-            return lang::random::fold_in(to_operand(key, where), to_operand(data, where));
-        },
-        nb::arg("key"), nb::arg("data"), "A new key from a key and an integer.");
-    m.def(
-        "bits",
-        [](nb::handle key, nb::handle shape, nb::handle offset) {
-            const Location where = here();
-            return lang::random::bits(to_operand(key, where), to_shape(shape), to_operand(offset, where));
-        },
-        nb::arg("key"), nb::arg("shape") = nb::make_tuple(), nb::arg("offset") = 0, "Random u32 words. Word j is word (offset + j) % 4 of block (offset + j) // 4.");
-    m.def(
-        "uniform",
-        [](nb::handle key, nb::handle shape, nb::handle low, nb::handle high, nb::handle offset, nb::handle dtype) {
-            const Location where = here();
-            return lang::random::uniform(to_operand(key, where), to_shape(shape), to_operand(low, where), to_operand(high, where), to_operand(offset, where),
-                                         dtype.is_none() ? Dtype::f32 : to_dtype(dtype));
-        },
-        nb::arg("key"), nb::arg("shape") = nb::make_tuple(), nb::arg("low") = 0.0, nb::arg("high") = 1.0, nb::kw_only(), nb::arg("offset") = 0,
-        nb::arg("dtype") = nb::none(), "Uniform floats in [low, high).");
-    m.def(
-        "normal",
-        [](nb::handle key, nb::handle shape, nb::handle offset, nb::handle dtype) {
-            const Location where = here();
-            return lang::random::normal(to_operand(key, where), to_shape(shape), to_operand(offset, where), dtype.is_none() ? Dtype::f32 : to_dtype(dtype));
-        },
-        nb::arg("key"), nb::arg("shape") = nb::make_tuple(), nb::kw_only(), nb::arg("offset") = 0, nb::arg("dtype") = nb::none(), "Standard normal floats.");
-    m.def(
-        "integers",
-        [](nb::handle key, nb::handle low, nb::handle high, nb::handle shape, nb::handle offset, nb::handle dtype) {
-            const Location where = here();
-            return lang::random::integers(to_operand(key, where), to_operand(low, where), to_operand(high, where), to_shape(shape), to_operand(offset, where),
-                                          dtype.is_none() ? Dtype::i32 : to_dtype(dtype));
-        },
-        nb::arg("key"), nb::arg("low"), nb::arg("high"), nb::arg("shape") = nb::make_tuple(), nb::kw_only(), nb::arg("offset") = 0, nb::arg("dtype") = nb::none(),
-        "Integers in [low, high).");
+  nb::module_ m = parent.def_submodule(
+      "random", "Random numbers as pure functions of a key and a position (Philox4x32-10).");
+  m.def(
+      "key", [](nb::handle seed) { return lang::random::key(operand(seed)); }, nb::arg("seed"),
+      "A key, u32[2], from an integer seed.");
+  m.def(
+      "split", [](nb::handle key, int64_t n) { return lang::random::split(operand(key), n); }, nb::arg("key"),
+      nb::arg("n") = 2, "n new keys, u32[n,2].");
+  m.def(
+      "fold_in",
+      [](nb::handle key, nb::handle data) {
+        const Location where = here();
+        return lang::random::fold_in(to_operand(key, where), to_operand(data, where));
+      },
+      nb::arg("key"), nb::arg("data"), "A new key from a key and an integer.");
+  m.def(
+      "bits",
+      [](nb::handle key, nb::handle shape, nb::handle offset) {
+        const Location where = here();
+        return lang::random::bits(to_operand(key, where), to_shape(shape), to_operand(offset, where));
+      },
+      nb::arg("key"), nb::arg("shape") = nb::make_tuple(), nb::arg("offset") = 0,
+      "Random u32 words. Word j is word (offset + j) % 4 of block (offset + j) // 4.");
+  m.def(
+      "uniform",
+      [](nb::handle key, nb::handle shape, nb::handle low, nb::handle high, nb::handle offset,
+         nb::handle dtype) {
+        const Location where = here();
+        return lang::random::uniform(to_operand(key, where), to_shape(shape), to_operand(low, where),
+                                     to_operand(high, where), to_operand(offset, where),
+                                     dtype.is_none() ? Dtype::f32 : to_dtype(dtype));
+      },
+      nb::arg("key"), nb::arg("shape") = nb::make_tuple(), nb::arg("low") = 0.0, nb::arg("high") = 1.0,
+      nb::kw_only(), nb::arg("offset") = 0, nb::arg("dtype") = nb::none(), "Uniform floats in [low, high).");
+  m.def(
+      "normal",
+      [](nb::handle key, nb::handle shape, nb::handle offset, nb::handle dtype) {
+        const Location where = here();
+        return lang::random::normal(to_operand(key, where), to_shape(shape), to_operand(offset, where),
+                                    dtype.is_none() ? Dtype::f32 : to_dtype(dtype));
+      },
+      nb::arg("key"), nb::arg("shape") = nb::make_tuple(), nb::kw_only(), nb::arg("offset") = 0,
+      nb::arg("dtype") = nb::none(), "Standard normal floats.");
+  m.def(
+      "integers",
+      [](nb::handle key, nb::handle low, nb::handle high, nb::handle shape, nb::handle offset,
+         nb::handle dtype) {
+        const Location where = here();
+        return lang::random::integers(to_operand(key, where), to_operand(low, where), to_operand(high, where),
+                                      to_shape(shape), to_operand(offset, where),
+                                      dtype.is_none() ? Dtype::i32 : to_dtype(dtype));
+      },
+      nb::arg("key"), nb::arg("low"), nb::arg("high"), nb::arg("shape") = nb::make_tuple(), nb::kw_only(),
+      nb::arg("offset") = 0, nb::arg("dtype") = nb::none(), "Integers in [low, high).");
 }
 
 }  // namespace
@@ -272,10 +377,10 @@ void bind_ops(nb::module_& m) {
 #define TENFOLD_BIND_DTYPE_MAP1(...) bind_dtype_map1(m, __VA_ARGS__)
 #define TENFOLD_BIND_REDUCE(...) bind_reduce(m, __VA_ARGS__)
 #include "tenfold/generated/ops_bind.inc"
-    bind_creation(m);
-    bind_shape(m);
-    bind_composed(m);
-    bind_random(m);
+  bind_creation(m);
+  bind_shape(m);
+  bind_composed(m);
+  bind_random(m);
 }
 
 }  // namespace tenfold::python

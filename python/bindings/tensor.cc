@@ -1,72 +1,74 @@
 // The Tensor type: properties, operators, indexing, and views of its memory.
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
-
 #include <array>
 #include <cstring>
 
-#include "common.h"
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
 #include "tenfold/generated/ops.h"
+
+#include "common.h"
 
 namespace tenfold::python {
 namespace {
 
 const Tensor& self(nb::handle h) { return *tensor_of(h.ptr()); }
 
-// ---- the buffer protocol: read-only, keeps the memory (and so blocks its donation) as long as the view lives
+// ---- the buffer protocol: read-only, keeps the memory (and so blocks its donation) as long as the view
+// lives
 
 struct View {
-    Tensor tensor;
-    BufferRef buffer;
-    std::vector<Py_ssize_t> shape, strides;
+  Tensor tensor;
+  BufferRef buffer;
+  std::vector<Py_ssize_t> shape, strides;
 };
 
 int get_buffer(PyObject* object, Py_buffer* view, int flags) {
-    try {
-        const Tensor& t = self(object);
-        const char* format = buffer_format(t.dtype());
-        if (!format) {
-            PyErr_SetString(PyExc_BufferError, "bf16 has no buffer format: convert with astype(tn.float32) first");
-            return -1;
-        }
-        if (flags & PyBUF_WRITABLE) {
-            PyErr_SetString(PyExc_BufferError, "a tensor is immutable: its memory can be read but not written");
-            return -1;
-        }
-        const void* data = nullptr;
-        {
-            const nb::gil_scoped_release unlocked;
-            data = t.data();
-        }
-        auto kept = std::make_unique<View>(View{t, t.buffer(), {}, {}});
-        for (const Dim& d : t.shape()) kept->shape.push_back(d.value());
-        kept->strides.resize(kept->shape.size());
-        Py_ssize_t stride = size_of(t.dtype());
-        for (size_t d = kept->shape.size(); d-- > 0;) {
-            kept->strides[d] = stride;
-            stride *= kept->shape[d];
-        }
-        view->buf = const_cast<void*>(data);
-        view->itemsize = size_of(t.dtype());
-        view->len = t.size().value() * view->itemsize;
-        view->readonly = 1;
-        view->ndim = static_cast<int>(kept->shape.size());
-        view->format = flags & PyBUF_FORMAT ? const_cast<char*>(format) : nullptr;
-        view->shape = flags & PyBUF_ND ? kept->shape.data() : nullptr;
-        view->strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? kept->strides.data() : nullptr;
-        view->suboffsets = nullptr;
-        view->internal = kept.release();
-        view->obj = object;
-        Py_INCREF(object);
-        return 0;
-    } catch (const nb::python_error& error) {
-        nb::python_error copy = error;
-        copy.restore();
-    } catch (const std::exception& error) {
-        PyErr_SetString(PyExc_BufferError, error.what());
+  try {
+    const Tensor& t = self(object);
+    const char* format = buffer_format(t.dtype());
+    if (!format) {
+      PyErr_SetString(PyExc_BufferError, "bf16 has no buffer format: convert with astype(tn.float32) first");
+      return -1;
     }
-    view->obj = nullptr;
-    return -1;
+    if (flags & PyBUF_WRITABLE) {
+      PyErr_SetString(PyExc_BufferError, "a tensor is immutable: its memory can be read but not written");
+      return -1;
+    }
+    const void* data = nullptr;
+    {
+      const nb::gil_scoped_release unlocked;
+      data = t.data();
+    }
+    auto kept = std::make_unique<View>(View{t, t.buffer(), {}, {}});
+    for (const Dim& d : t.shape()) kept->shape.push_back(d.value());
+    kept->strides.resize(kept->shape.size());
+    Py_ssize_t stride = size_of(t.dtype());
+    for (size_t d = kept->shape.size(); d-- > 0;) {
+      kept->strides[d] = stride;
+      stride *= kept->shape[d];
+    }
+    view->buf = const_cast<void*>(data);
+    view->itemsize = size_of(t.dtype());
+    view->len = t.size().value() * view->itemsize;
+    view->readonly = 1;
+    view->ndim = static_cast<int>(kept->shape.size());
+    view->format = flags & PyBUF_FORMAT ? const_cast<char*>(format) : nullptr;
+    view->shape = flags & PyBUF_ND ? kept->shape.data() : nullptr;
+    view->strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? kept->strides.data() : nullptr;
+    view->suboffsets = nullptr;
+    view->internal = kept.release();
+    view->obj = object;
+    Py_INCREF(object);
+    return 0;
+  } catch (const nb::python_error& error) {
+    nb::python_error copy = error;
+    copy.restore();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_BufferError, error.what());
+  }
+  view->obj = nullptr;
+  return -1;
 }
 
 void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<View*>(view->internal); }
@@ -78,89 +80,105 @@ PyType_Slot kSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
 // ---- looking at values
 
 void evaluate(const Tensor& t) {
-    if (!t.traced() && lang::is_concrete(*t.value())) return;
-    const nb::gil_scoped_release unlocked;
-    t.evaluate();
+  if (!t.traced() && lang::is_concrete(*t.value())) return;
+  const nb::gil_scoped_release unlocked;
+  t.evaluate();
 }
 
 Scalar item(const Tensor& t) {
-    if (!t.traced()) evaluate(t);
-    return t.item();
+  if (!t.traced()) evaluate(t);
+  return t.item();
 }
 
 bool truth(const Tensor& t) {
-    if (t.traced()) lang::fail_traced(*t.value(), "the truth (if, while, and, or, not)", here(),
-                                      "Use tn.where to choose between values, or tn.cond or tn.while_loop to choose what is computed.");
-    if (!(t.size() == Dim(1)))
-        user_error("the truth of {} with {} elements is not defined.\n  called at {}\n  Use tn.any or tn.all.", t.type().str(), t.size().str(), here().str());
-    const Scalar s = item(t);
-    return s.is_complex() ? s.c() != Complex(0) : s.is_f64() ? s.f() != 0 : s.is_bool() ? s.b() : s.u() != 0;
+  if (t.traced())
+    lang::fail_traced(
+        *t.value(), "the truth (if, while, and, or, not)", here(),
+        "Use tn.where to choose between values, or tn.cond or tn.while_loop to choose what is computed.");
+  if (!(t.size() == Dim(1)))
+    user_error("the truth of {} with {} elements is not defined.\n  called at {}\n  Use tn.any or tn.all.",
+               t.type().str(), t.size().str(), here().str());
+  const Scalar s = item(t);
+  return s.is_complex() ? s.c() != Complex(0) : s.is_f64() ? s.f() != 0 : s.is_bool() ? s.b() : s.u() != 0;
 }
 
 nb::object nested_list(const Tensor& t, size_t axis, int64_t& at) {
-    const auto* bytes = static_cast<const std::byte*>(t.data());
-    if (axis == t.shape().size()) return python_number(Scalar::load(t.dtype(), bytes + at++ * size_of(t.dtype())));
-    nb::list out;
-    for (int64_t i = 0; i < t.shape()[axis].value(); ++i) out.append(nested_list(t, axis + 1, at));
-    return out;
+  const auto* bytes = static_cast<const std::byte*>(t.data());
+  if (axis == t.shape().size())
+    return python_number(Scalar::load(t.dtype(), bytes + at++ * size_of(t.dtype())));
+  nb::list out;
+  for (int64_t i = 0; i < t.shape()[axis].value(); ++i) out.append(nested_list(t, axis + 1, at));
+  return out;
 }
 
 nb::object to_numpy(nb::handle h) {
-    const Tensor& t = self(h);
-    if (t.traced()) lang::fail_traced(*t.value(), "the NumPy array", here(), "Compute with the functions of tn instead of NumPy's.");
-    if (t.dtype() == Dtype::bf16)
-        user_error("numpy: NumPy has no bf16.\n  called at {}\n  Convert it first: x.astype(tn.float32).", here().str());
-    return nb::module_::import_("numpy").attr("asarray")(nb::steal(PyMemoryView_FromObject(h.ptr())));
+  const Tensor& t = self(h);
+  if (t.traced())
+    lang::fail_traced(*t.value(), "the NumPy array", here(),
+                      "Compute with the functions of tn instead of NumPy's.");
+  if (t.dtype() == Dtype::bf16)
+    user_error("numpy: NumPy has no bf16.\n  called at {}\n  Convert it first: x.astype(tn.float32).",
+               here().str());
+  return nb::module_::import_("numpy").attr("asarray")(nb::steal(PyMemoryView_FromObject(h.ptr())));
 }
 
 // ---- indexing
 
 std::optional<int64_t> slice_part(PyObject* part) {
-    if (part == Py_None) return {};
-    const nb::object index = nb::steal(PyNumber_Index(part));
-    if (!index) {
-        PyErr_Clear();
-        const Tensor* t = tensor_of(part);
-        if (t && t->traced())
-            user_error("index: a bound of a slice is a traced tensor, but a shape cannot depend on a value.\n  called at {}\n"
-                       "  Use tn.dynamic_slice, whose size is fixed.",
-                       here().str());
-        user_error("index: a bound of a slice is a {}, which is no integer.\n  called at {}", type_name(part), here().str());
-    }
-    return nb::cast<int64_t>(index);
+  if (part == Py_None) return {};
+  const nb::object index = nb::steal(PyNumber_Index(part));
+  if (!index) {
+    PyErr_Clear();
+    const Tensor* t = tensor_of(part);
+    if (t && t->traced())
+      user_error(
+          "index: a bound of a slice is a traced tensor, but a shape cannot depend on a value.\n  called at "
+          "{}\n"
+          "  Use tn.dynamic_slice, whose size is fixed.",
+          here().str());
+    user_error("index: a bound of a slice is a {}, which is no integer.\n  called at {}", type_name(part),
+               here().str());
+  }
+  return nb::cast<int64_t>(index);
 }
 
 void add_index(nb::handle item, std::vector<lang::Index>& into) {
-    PyObject* o = item.ptr();
-    if (o == Py_Ellipsis) into.emplace_back(lang::Ellipsis{});
-    else if (o == Py_None) into.emplace_back(lang::NewAxis{});
-    else if (PySlice_Check(o)) {
-        const auto* slice = reinterpret_cast<PySliceObject*>(o);
-        into.emplace_back(lang::Slice{slice_part(slice->start), slice_part(slice->stop), slice_part(slice->step).value_or(1)});
-    } else if (PyLong_Check(o) && !PyBool_Check(o)) {
-        into.emplace_back(nb::cast<int64_t>(item));
-    } else if (PyBool_Check(o)) {
-        user_error("index: True and False are no indices.\n  called at {}\n  Use None for a new axis, or tn.where for a mask.", here().str());
-    } else {
-        if (!tensor_of(o) && PyIndex_Check(o)) {  // numpy.int64, say; arrays claim it too, and then fail
-            const nb::object number = nb::steal(PyNumber_Index(o));
-            if (number) {
-                into.emplace_back(nb::cast<int64_t>(number));
-                return;
-            }
-            PyErr_Clear();
-        }
-        into.emplace_back(to_tensor(item, {}, {}, here()));
+  PyObject* o = item.ptr();
+  if (o == Py_Ellipsis)
+    into.emplace_back(lang::Ellipsis{});
+  else if (o == Py_None)
+    into.emplace_back(lang::NewAxis{});
+  else if (PySlice_Check(o)) {
+    const auto* slice = reinterpret_cast<PySliceObject*>(o);
+    into.emplace_back(
+        lang::Slice{slice_part(slice->start), slice_part(slice->stop), slice_part(slice->step).value_or(1)});
+  } else if (PyLong_Check(o) && !PyBool_Check(o)) {
+    into.emplace_back(nb::cast<int64_t>(item));
+  } else if (PyBool_Check(o)) {
+    user_error(
+        "index: True and False are no indices.\n  called at {}\n  Use None for a new axis, or tn.where for a "
+        "mask.",
+        here().str());
+  } else {
+    if (!tensor_of(o) && PyIndex_Check(o)) {  // numpy.int64, say; arrays claim it too, and then fail
+      const nb::object number = nb::steal(PyNumber_Index(o));
+      if (number) {
+        into.emplace_back(nb::cast<int64_t>(number));
+        return;
+      }
+      PyErr_Clear();
     }
+    into.emplace_back(to_tensor(item, {}, {}, here()));
+  }
 }
 
 Tensor get_item(const Tensor& t, nb::handle key) {
-    std::vector<lang::Index> items;
-    if (PyTuple_Check(key.ptr()))
-        for (nb::handle item : key) add_index(item, items);
-    else
-        add_index(key, items);
-    return lang::index({t, here()}, items);
+  std::vector<lang::Index> items;
+  if (PyTuple_Check(key.ptr()))
+    for (nb::handle item : key) add_index(item, items);
+  else
+    add_index(key, items);
+  return lang::index({t, here()}, items);
 }
 
 // ---- operators
@@ -170,165 +188,212 @@ Tensor subtract(const Operand& x, const Operand& y) { return x - y; }
 
 template <Binary function, bool reflected>
 nb::object binary(nb::handle a, nb::handle b) {
-    if (b.is_none() || PyUnicode_Check(b.ptr())) return nb::borrow(Py_NotImplemented);
-    const Location where = here();
-    const Operand x(self(a), where), y = to_operand(b, where);
-    return wrap(reflected ? function(y, x) : function(x, y));
+  if (b.is_none() || PyUnicode_Check(b.ptr())) return nb::borrow(Py_NotImplemented);
+  const Location where = here();
+  const Operand x(self(a), where), y = to_operand(b, where);
+  return wrap(reflected ? function(y, x) : function(x, y));
 }
 
 template <Binary function>
 void operators(nb::class_<Tensor>& c, const char* name, const char* reflected) {
-    c.def(name, binary<function, false>, nb::is_operator());
-    if (reflected) c.def(reflected, binary<function, true>, nb::is_operator());
+  c.def(name, binary<function, false>, nb::is_operator());
+  if (reflected) c.def(reflected, binary<function, true>, nb::is_operator());
 }
 
 using Reduction = Tensor (*)(const Operand&, const lang::Axes&, bool);
 
 template <Reduction function>
 void reduction(nb::class_<Tensor>& c, const char* name) {
-    c.def(
-        name, [](const Tensor& t, nb::handle axis, bool keepdims) { return function({t, here()}, to_axes(axis), keepdims); },
-        nb::arg("axis") = nb::none(), nb::arg("keepdims") = false);
+  c.def(
+      name,
+      [](const Tensor& t, nb::handle axis, bool keepdims) {
+        return function({t, here()}, to_axes(axis), keepdims);
+      },
+      nb::arg("axis") = nb::none(), nb::arg("keepdims") = false);
 }
 
 Shape shape_arguments(nb::args args) {
-    if (args.size() == 1) return to_shape(args[0]);
-    Shape shape;
-    for (nb::handle item : args) shape.push_back(to_shape(item)[0]);
-    return shape;
+  if (args.size() == 1) return to_shape(args[0]);
+  Shape shape;
+  for (nb::handle item : args) shape.push_back(to_shape(item)[0]);
+  return shape;
 }
 
 }  // namespace
 
 nb::object dtype_object(Dtype d) {
-    static const auto objects = [] {
-        std::array<PyObject*, kDtypeCount> all{};  // kept for the life of the process
-        for (int k = 0; k < kDtypeCount; ++k) all[k] = nb::cast(DtypeObject{static_cast<Dtype>(k)}).release().ptr();
-        return all;
-    }();
-    return nb::borrow(objects[static_cast<size_t>(d)]);
+  static const auto objects = [] {
+    std::array<PyObject*, kDtypeCount> all{};  // kept for the life of the process
+    for (int k = 0; k < kDtypeCount; ++k)
+      all[k] = nb::cast(DtypeObject{static_cast<Dtype>(k)}).release().ptr();
+    return all;
+  }();
+  return nb::borrow(objects[static_cast<size_t>(d)]);
 }
 
 void bind_tensor(nb::module_& m) {
-    nb::class_<DtypeObject>(m, "Dtype", "The type of a tensor's elements.")
-        .def_prop_ro("name", [](const DtypeObject& d) { return std::string(name(d.value)); })
-        .def_prop_ro("itemsize", [](const DtypeObject& d) { return size_of(d.value); })
-        .def("__repr__", [](const DtypeObject& d) { return fmt::format("tenfold.{}", name(d.value)); })
-        .def("__str__", [](const DtypeObject& d) { return std::string(name(d.value)); })
-        .def("__hash__", [](const DtypeObject& d) { return static_cast<Py_hash_t>(d.value); })
-        .def("__eq__", [](const DtypeObject& d, nb::handle other) {
-            try {
-                return to_dtype(other) == d.value;
-            } catch (const UserError&) {
-                return false;
-            }
-        });
-    for (int d = 0; d < kDtypeCount; ++d) m.attr(std::string(name(static_cast<Dtype>(d))).c_str()) = dtype_object(static_cast<Dtype>(d));
+  nb::class_<DtypeObject>(m, "Dtype", "The type of a tensor's elements.")
+      .def_prop_ro("name", [](const DtypeObject& d) { return std::string(name(d.value)); })
+      .def_prop_ro("itemsize", [](const DtypeObject& d) { return size_of(d.value); })
+      .def("__repr__", [](const DtypeObject& d) { return fmt::format("tenfold.{}", name(d.value)); })
+      .def("__str__", [](const DtypeObject& d) { return std::string(name(d.value)); })
+      .def("__hash__", [](const DtypeObject& d) { return static_cast<Py_hash_t>(d.value); })
+      .def("__eq__", [](const DtypeObject& d, nb::handle other) {
+        try {
+          return to_dtype(other) == d.value;
+        } catch (const UserError&) {
+          return false;
+        }
+      });
+  for (int d = 0; d < kDtypeCount; ++d)
+    m.attr(std::string(name(static_cast<Dtype>(d))).c_str()) = dtype_object(static_cast<Dtype>(d));
 
-    auto c = nb::class_<Tensor>(m, "Tensor", nb::type_slots(kSlots), "An immutable array whose elements are computed when they are looked at.");
-    c.def_prop_ro("shape", [](const Tensor& t) { return python_shape(t.shape()); })
-        .def_prop_ro("dtype", [](const Tensor& t) { return dtype_object(t.weak() && t.dtype() == Dtype::f64 ? Dtype::f32 : t.dtype()); })
-        .def_prop_ro("ndim", [](const Tensor& t) { return t.rank(); })
-        .def_prop_ro("size", [](const Tensor& t) { return t.size().value(); })
-        .def_prop_ro("nbytes", [](const Tensor& t) { return t.size().value() * size_of(t.dtype()); })
-        .def_prop_ro("device", [](const Tensor&) { return "cpu"; })
-        .def_prop_ro("T", [](const Tensor& t) { return lang::transpose({t, here()}); })
-        .def_prop_ro("mT", [](const Tensor& t) { return lang::matrix_transpose({t, here()}); })
-        .def("__repr__", [](const Tensor& t) {
-            if (!t.traced()) evaluate(t);
-            return t.str();
-        })
-        .def("__len__", [](const Tensor& t) {
-            if (t.rank() == 0) throw nb::type_error("len() of a tensor without axes");
-            return t.shape()[0].value();
-        })
-        .def("__iter__", [](const Tensor& t) {
-            if (t.rank() == 0) throw nb::type_error("a tensor without axes has no rows to iterate over");
-            nb::list rows;
-            const Location where = here();
-            for (int64_t i = 0; i < t.shape()[0].value(); ++i) rows.append(wrap(lang::index({t, where}, {i})));
-            return nb::iter(rows);
-        })
-        .def("__bool__", &truth)
-        .def("__float__", [](const Tensor& t) { return item(t).f(); })
-        .def("__int__", [](const Tensor& t) { return python_number(item(t)).attr("__int__")(); })
-        .def("__complex__", [](const Tensor& t) {
-            const Complex z = item(t).c();
-            return nb::steal(PyComplex_FromDoubles(z.real(), z.imag()));
-        })
-        .def("__index__", [](const Tensor& t) {
-            if (!is_int(t.dtype())) throw nb::type_error("only an integer tensor can be an index");
-            return python_number(item(t));
-        })
-        .def("__getitem__", &get_item, nb::arg("key").none())
-        .def("__setitem__", [](const Tensor&, nb::handle, nb::handle) {
-            user_error("a tensor is immutable: x[i] = y does nothing.\n  called at {}\n  Use tn.update_slice or tn.where, which return a new tensor.", here().str());
-        }, nb::arg("key").none(), nb::arg("value").none())
-        .def("item", [](const Tensor& t) { return python_number(item(t)); }, "The element of a tensor that has one.")
-        .def("tolist", [](const Tensor& t) {
+  auto c = nb::class_<Tensor>(m, "Tensor", nb::type_slots(kSlots),
+                              "An immutable array whose elements are computed when they are looked at.");
+  c.def_prop_ro("shape", [](const Tensor& t) { return python_shape(t.shape()); })
+      .def_prop_ro("dtype",
+                   [](const Tensor& t) {
+                     return dtype_object(t.weak() && t.dtype() == Dtype::f64 ? Dtype::f32 : t.dtype());
+                   })
+      .def_prop_ro("ndim", [](const Tensor& t) { return t.rank(); })
+      .def_prop_ro("size", [](const Tensor& t) { return t.size().value(); })
+      .def_prop_ro("nbytes", [](const Tensor& t) { return t.size().value() * size_of(t.dtype()); })
+      .def_prop_ro("device", [](const Tensor&) { return "cpu"; })
+      .def_prop_ro("T", [](const Tensor& t) { return lang::transpose({t, here()}); })
+      .def_prop_ro("mT", [](const Tensor& t) { return lang::matrix_transpose({t, here()}); })
+      .def("__repr__",
+           [](const Tensor& t) {
+             if (!t.traced()) evaluate(t);
+             return t.str();
+           })
+      .def("__len__",
+           [](const Tensor& t) {
+             if (t.rank() == 0) throw nb::type_error("len() of a tensor without axes");
+             return t.shape()[0].value();
+           })
+      .def("__iter__",
+           [](const Tensor& t) {
+             if (t.rank() == 0) throw nb::type_error("a tensor without axes has no rows to iterate over");
+             nb::list rows;
+             const Location where = here();
+             for (int64_t i = 0; i < t.shape()[0].value(); ++i)
+               rows.append(wrap(lang::index({t, where}, {i})));
+             return nb::iter(rows);
+           })
+      .def("__bool__", &truth)
+      .def("__float__", [](const Tensor& t) { return item(t).f(); })
+      .def("__int__", [](const Tensor& t) { return python_number(item(t)).attr("__int__")(); })
+      .def("__complex__",
+           [](const Tensor& t) {
+             const Complex z = item(t).c();
+             return nb::steal(PyComplex_FromDoubles(z.real(), z.imag()));
+           })
+      .def("__index__",
+           [](const Tensor& t) {
+             if (!is_int(t.dtype())) throw nb::type_error("only an integer tensor can be an index");
+             return python_number(item(t));
+           })
+      .def("__getitem__", &get_item, nb::arg("key").none())
+      .def(
+          "__setitem__",
+          [](const Tensor&, nb::handle, nb::handle) {
+            user_error(
+                "a tensor is immutable: x[i] = y does nothing.\n  called at {}\n  Use tn.update_slice or "
+                "tn.where, which return a new tensor.",
+                here().str());
+          },
+          nb::arg("key").none(), nb::arg("value").none())
+      .def(
+          "item", [](const Tensor& t) { return python_number(item(t)); },
+          "The element of a tensor that has one.")
+      .def(
+          "tolist",
+          [](const Tensor& t) {
             evaluate(t);
             int64_t at = 0;
             return nested_list(t, 0, at);
-        }, "The elements as nested lists of numbers.")
-        .def("evaluate", [](nb::handle h) {
+          },
+          "The elements as nested lists of numbers.")
+      .def(
+          "evaluate",
+          [](nb::handle h) {
             evaluate(self(h));
             return nb::borrow(h);
-        }, "Computes the value now; returns the tensor itself.")
-        .def("numpy", &to_numpy, "A read-only NumPy view of the elements.")
-        .def("__array__", [](nb::handle h, nb::handle dtype, nb::handle copy) {
+          },
+          "Computes the value now; returns the tensor itself.")
+      .def("numpy", &to_numpy, "A read-only NumPy view of the elements.")
+      .def(
+          "__array__",
+          [](nb::handle h, nb::handle dtype, nb::handle copy) {
             nb::object array = to_numpy(h);
-            if (!dtype.is_none()) array = array.attr("astype")(dtype);
-            else if (!copy.is_none() && nb::cast<bool>(copy)) array = array.attr("copy")();
+            if (!dtype.is_none())
+              array = array.attr("astype")(dtype);
+            else if (!copy.is_none() && nb::cast<bool>(copy))
+              array = array.attr("copy")();
             return array;
-        }, nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none())
-        .def("__dlpack__", [](const Tensor& t, nb::handle, nb::handle max_version, nb::handle, nb::handle copy) {
+          },
+          nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none())
+      .def(
+          "__dlpack__",
+          [](const Tensor& t, nb::handle, nb::handle max_version, nb::handle, nb::handle copy) {
             if (t.traced()) lang::fail_traced(*t.value(), "the memory", here(), "");
             evaluate(t);
             return dlpack_export(t, max_version, copy);
-        }, nb::kw_only(), nb::arg("stream") = nb::none(), nb::arg("max_version") = nb::none(), nb::arg("dl_device") = nb::none(), nb::arg("copy") = nb::none())
-        .def("__dlpack_device__", [](const Tensor&) { return nb::make_tuple(1, 0); })
-        .def("astype", [](const Tensor& t, nb::handle dtype) { return lang::astype({t, here()}, to_dtype(dtype)); }, nb::arg("dtype"))
-        .def("reshape", [](const Tensor& t, nb::args shape) { return lang::reshape({t, here()}, shape_arguments(shape)); })
-        .def("transpose", [](const Tensor& t, nb::args axes) {
-            if (axes.size() == 0) return lang::transpose({t, here()});
-            return lang::permute({t, here()}, *to_axes(axes.size() == 1 ? nb::handle(axes[0]) : nb::handle(axes)));
-        })
-        .def("squeeze", [](const Tensor& t, nb::handle axis) { return lang::squeeze({t, here()}, to_axes(axis)); }, nb::arg("axis") = nb::none())
-        .def("flatten", [](const Tensor& t) { return lang::reshape({t, here()}, {volume(t.shape())}); })
-        .def("__neg__", [](const Tensor& t) { return -Operand(t, here()); })
-        .def("__pos__", [](const Tensor& t) { return t; })
-        .def("__abs__", [](const Tensor& t) { return lang::abs({t, here()}); })
-        .def("__invert__", [](const Tensor& t) { return ~Operand(t, here()); });
-    c.attr("__hash__") = nb::none();
-    c.attr("__array_ufunc__") = nb::none();  // NumPy leaves np_array + tensor to us
-    operators<lang::operator+>(c, "__add__", "__radd__");
-    operators<subtract>(c, "__sub__", "__rsub__");
-    operators<lang::operator*>(c, "__mul__", "__rmul__");
-    operators<lang::operator/>(c, "__truediv__", "__rtruediv__");
-    operators<lang::floor_divide>(c, "__floordiv__", "__rfloordiv__");
-    operators<lang::mod>(c, "__mod__", "__rmod__");
-    operators<lang::power>(c, "__pow__", "__rpow__");
-    operators<lang::matmul>(c, "__matmul__", "__rmatmul__");
-    operators<lang::operator&>(c, "__and__", "__rand__");
-    operators<lang::operator|>(c, "__or__", "__ror__");
-    operators<lang::operator^>(c, "__xor__", "__rxor__");
-    operators<lang::shift_left>(c, "__lshift__", "__rlshift__");
-    operators<lang::shift_right>(c, "__rshift__", "__rrshift__");
-    operators<lang::less>(c, "__lt__", nullptr);
-    operators<lang::less_equal>(c, "__le__", nullptr);
-    operators<lang::greater>(c, "__gt__", nullptr);
-    operators<lang::greater_equal>(c, "__ge__", nullptr);
-    operators<lang::equal>(c, "__eq__", nullptr);
-    operators<lang::not_equal>(c, "__ne__", nullptr);
-    reduction<lang::sum>(c, "sum");
-    reduction<lang::prod>(c, "prod");
-    reduction<lang::max>(c, "max");
-    reduction<lang::min>(c, "min");
-    reduction<lang::any>(c, "any");
-    reduction<lang::all>(c, "all");
-    reduction<lang::argmax>(c, "argmax");
-    reduction<lang::argmin>(c, "argmin");
-    reduction<lang::mean>(c, "mean");
+          },
+          nb::kw_only(), nb::arg("stream") = nb::none(), nb::arg("max_version") = nb::none(),
+          nb::arg("dl_device") = nb::none(), nb::arg("copy") = nb::none())
+      .def("__dlpack_device__", [](const Tensor&) { return nb::make_tuple(1, 0); })
+      .def(
+          "astype",
+          [](const Tensor& t, nb::handle dtype) { return lang::astype({t, here()}, to_dtype(dtype)); },
+          nb::arg("dtype"))
+      .def("reshape",
+           [](const Tensor& t, nb::args shape) { return lang::reshape({t, here()}, shape_arguments(shape)); })
+      .def("transpose",
+           [](const Tensor& t, nb::args axes) {
+             if (axes.size() == 0) return lang::transpose({t, here()});
+             return lang::permute({t, here()},
+                                  *to_axes(axes.size() == 1 ? nb::handle(axes[0]) : nb::handle(axes)));
+           })
+      .def(
+          "squeeze",
+          [](const Tensor& t, nb::handle axis) { return lang::squeeze({t, here()}, to_axes(axis)); },
+          nb::arg("axis") = nb::none())
+      .def("flatten", [](const Tensor& t) { return lang::reshape({t, here()}, {volume(t.shape())}); })
+      .def("__neg__", [](const Tensor& t) { return -Operand(t, here()); })
+      .def("__pos__", [](const Tensor& t) { return t; })
+      .def("__abs__", [](const Tensor& t) { return lang::abs({t, here()}); })
+      .def("__invert__", [](const Tensor& t) { return ~Operand(t, here()); });
+  c.attr("__hash__") = nb::none();
+  c.attr("__array_ufunc__") = nb::none();  // NumPy leaves np_array + tensor to us
+  operators<lang::operator+ >(c, "__add__", "__radd__");
+  operators<subtract>(c, "__sub__", "__rsub__");
+  operators<lang::operator*>(c, "__mul__", "__rmul__");
+  operators<lang::operator/ >(c, "__truediv__", "__rtruediv__");
+  operators<lang::floor_divide>(c, "__floordiv__", "__rfloordiv__");
+  operators<lang::mod>(c, "__mod__", "__rmod__");
+  operators<lang::power>(c, "__pow__", "__rpow__");
+  operators<lang::matmul>(c, "__matmul__", "__rmatmul__");
+  operators<lang::operator&>(c, "__and__", "__rand__");
+  operators<lang::operator| >(c, "__or__", "__ror__");
+  operators<lang::operator^ >(c, "__xor__", "__rxor__");
+  operators<lang::shift_left>(c, "__lshift__", "__rlshift__");
+  operators<lang::shift_right>(c, "__rshift__", "__rrshift__");
+  operators<lang::less>(c, "__lt__", nullptr);
+  operators<lang::less_equal>(c, "__le__", nullptr);
+  operators<lang::greater>(c, "__gt__", nullptr);
+  operators<lang::greater_equal>(c, "__ge__", nullptr);
+  operators<lang::equal>(c, "__eq__", nullptr);
+  operators<lang::not_equal>(c, "__ne__", nullptr);
+  reduction<lang::sum>(c, "sum");
+  reduction<lang::prod>(c, "prod");
+  reduction<lang::max>(c, "max");
+  reduction<lang::min>(c, "min");
+  reduction<lang::any>(c, "any");
+  reduction<lang::all>(c, "all");
+  reduction<lang::argmax>(c, "argmax");
+  reduction<lang::argmin>(c, "argmin");
+  reduction<lang::mean>(c, "mean");
 }
 
 }  // namespace tenfold::python

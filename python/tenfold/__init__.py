@@ -58,7 +58,9 @@ def jit(f=None, *, static=(), dims=None, donate=(), allow=()):
     """
     if f is None:
         return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow)
-    return _tenfold.Jitted(f, static, dims, donate, allow)
+    jitted = _tenfold.Jitted(f, static, dims, donate, allow)
+    jitted.__doc__ = getattr(f, "__doc__", None)
+    return jitted
 
 
 def explain(f, *args, static=(), dims=None, donate=(), allow=(), **kwargs):
@@ -76,7 +78,7 @@ def explain(f, *args, static=(), dims=None, donate=(), allow=(), **kwargs):
 
 
 def _like(wrapper, f):
-    """Gives a wrapper the name of what it wraps, as functools.wraps does (whose import takes a millisecond)."""
+    """Gives a wrapper the name of what it wraps: functools.wraps, without its import (1 ms)."""
     for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
         if hasattr(f, attribute):
             setattr(wrapper, attribute, getattr(f, attribute))
@@ -115,7 +117,7 @@ def vmap(f, in_axes=0, out_axes=0):
 
 
 def scan(step, init, xs=None, length=None, *, reverse=False):
-    """Runs carry, y = step(carry, x) over the rows x of xs; without xs, `length` times with the step's number.
+    """Runs carry, y = step(carry, x) over the rows x of xs; without xs, `length` times with the step number.
 
     Returns (carry, ys): the last carry, and the ys stacked along axis 0. A carry keeps its structure, shapes
     and dtypes. The loop is one program: where a carry's elements do not mix, one launch, state in registers.
@@ -124,7 +126,7 @@ def scan(step, init, xs=None, length=None, *, reverse=False):
 
 
 def cond(pred, true_fn, false_fn, *operands):
-    """true_fn(*operands) where pred holds, else false_fn(*operands); both return the same structure and types."""
+    """true_fn(*operands) where pred holds, else false_fn(*operands); both return the same types."""
     return _tenfold.cond(pred, true_fn, false_fn, operands)
 
 

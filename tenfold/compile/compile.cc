@@ -25,17 +25,17 @@ constexpr size_t kMostEntries = 4096;  // of the in-memory cache
 }  // namespace
 
 struct Executable::Parts {
-    Graph graph, core;
-    Options options;
-    plan::Plan plan;
-    const tile::Machine* machine = nullptr;
-    std::unique_ptr<Program> program;
-    std::shared_ptr<Target> target;
-    std::vector<SymbolSource> symbols;
-    std::vector<std::pair<int, int>> donated;
-    std::vector<std::string> notes;
-    std::vector<PassTime> times;
-    int64_t interpreted = 0;
+  Graph graph, core;
+  Options options;
+  plan::Plan plan;
+  const tile::Machine* machine = nullptr;
+  std::unique_ptr<Program> program;
+  std::shared_ptr<Target> target;
+  std::vector<SymbolSource> symbols;
+  std::vector<std::pair<int, int>> donated;
+  std::vector<std::string> notes;
+  std::vector<PassTime> times;
+  int64_t interpreted = 0;
 };
 
 Executable::Executable(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -43,10 +43,10 @@ Executable::~Executable() = default;
 
 // What the passes work on: the parts of an executable to be.
 struct Maker {
-    using Parts = Executable::Parts;
-    static std::shared_ptr<const Executable> finish(std::unique_ptr<Parts> parts) {
-        return std::shared_ptr<const Executable>(new Executable(std::move(parts)));
-    }
+  using Parts = Executable::Parts;
+  static std::shared_ptr<const Executable> finish(std::unique_ptr<Parts> parts) {
+    return std::shared_ptr<const Executable>(new Executable(std::move(parts)));
+  }
 };
 
 namespace {
@@ -56,109 +56,113 @@ using State = Maker::Parts;
 // ---- from the plan to a program
 
 class ProgramBuilder {
-public:
-    explicit ProgramBuilder(State& state) : state_(state) {}
+ public:
+  explicit ProgramBuilder(State& state) : state_(state) {}
 
-    void build() {
-        collect(state_.plan.steps);
-        std::vector<const tile::Kernel*> kernels;
-        for (const auto& [kernel, index] : order_) kernels.push_back(kernel);
-        codes_ = kernels.empty() ? std::vector<Code>() : state_.target->compile(kernels);
-        std::vector<Slot> slots;
-        for (const plan::Buffer& b : state_.plan.buffers) {
-            const auto kind = b.kind == plan::Buffer::Kind::input    ? Slot::Kind::input
-                              : b.kind == plan::Buffer::Kind::output ? Slot::Kind::output
-                                                                     : Slot::Kind::temporary;
-            slots.push_back({kind, b.index, volume(b.type.shape) * size_of(b.type.dtype), b.name});
-        }
-        std::vector<std::string> symbols;
-        for (const SymbolSource& s : state_.symbols) symbols.push_back(s.symbol.name);
-        state_.program = std::make_unique<Program>(std::move(slots), steps(state_.plan.steps), std::move(symbols));
+  void build() {
+    collect(state_.plan.steps);
+    std::vector<const tile::Kernel*> kernels;
+    for (const auto& [kernel, index] : order_) kernels.push_back(kernel);
+    codes_ = kernels.empty() ? std::vector<Code>() : state_.target->compile(kernels);
+    std::vector<Slot> slots;
+    for (const plan::Buffer& b : state_.plan.buffers) {
+      const auto kind = b.kind == plan::Buffer::Kind::input    ? Slot::Kind::input
+                        : b.kind == plan::Buffer::Kind::output ? Slot::Kind::output
+                                                               : Slot::Kind::temporary;
+      slots.push_back({kind, b.index, volume(b.type.shape) * size_of(b.type.dtype), b.name});
     }
+    std::vector<std::string> symbols;
+    for (const SymbolSource& s : state_.symbols) symbols.push_back(s.symbol.name);
+    state_.program =
+        std::make_unique<Program>(std::move(slots), steps(state_.plan.steps), std::move(symbols));
+  }
 
-private:
-    void collect(const std::vector<plan::Step>& steps) {
-        for (const plan::Step& step : steps) {
-            if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
-                if (index_of_.try_emplace(launch->kernel.get(), order_.size()).second)
-                    order_.emplace_back(launch->kernel.get(), order_.size());
-            } else if (const auto* repeat = std::get_if<std::shared_ptr<plan::Repeat>>(&step.what)) {
-                collect((*repeat)->condition);
-                collect((*repeat)->body);
-            }
-        }
+ private:
+  void collect(const std::vector<plan::Step>& steps) {
+    for (const plan::Step& step : steps) {
+      if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
+        if (index_of_.try_emplace(launch->kernel.get(), order_.size()).second)
+          order_.emplace_back(launch->kernel.get(), order_.size());
+      } else if (const auto* repeat = std::get_if<std::shared_ptr<plan::Repeat>>(&step.what)) {
+        collect((*repeat)->condition);
+        collect((*repeat)->body);
+      }
     }
+  }
 
-    std::vector<ProgramStep> steps(const std::vector<plan::Step>& from) {
-        std::vector<ProgramStep> out;
-        for (const plan::Step& step : from) {
-            if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
-                out.push_back({LaunchStep{.name = launch->kernel->name,
-                                          .code = codes_[index_of_.at(launch->kernel.get())],
-                                          .buffers = launch->buffers,
-                                          .blocks = tile::blocks(*launch->kernel),
-                                          .serial = launch->cost.serial,
-                                          .seconds = launch->cost.seconds,
-                                          .bytes = launch->cost.bytes_read + launch->cost.bytes_written}});
-            } else if (const auto* copy = std::get_if<plan::Copy>(&step.what)) {
-                out.push_back({CopyStep{copy->from, copy->to}});
-            } else {
-                const plan::Repeat& repeat = *std::get<std::shared_ptr<plan::Repeat>>(step.what);
-                auto made = std::make_shared<RepeatStep>();
-                made->length = repeat.length;
-                made->reverse = repeat.reverse;
-                made->step = repeat.step;
-                made->go = repeat.go;
-                made->condition = steps(repeat.condition);
-                made->body = steps(repeat.body);
-                for (const auto& c : repeat.carries) made->carries.push_back({c.init, c.value, c.next});
-                for (const auto& s : repeat.reads) made->slices.push_back({s.whole, s.part});
-                for (const auto& s : repeat.writes) made->slices.push_back({s.whole, s.part});
-                out.push_back({std::move(made)});
-            }
-        }
-        return out;
+  std::vector<ProgramStep> steps(const std::vector<plan::Step>& from) {
+    std::vector<ProgramStep> out;
+    for (const plan::Step& step : from) {
+      if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
+        out.push_back({LaunchStep{.name = launch->kernel->name,
+                                  .code = codes_[index_of_.at(launch->kernel.get())],
+                                  .buffers = launch->buffers,
+                                  .blocks = tile::blocks(*launch->kernel),
+                                  .serial = launch->cost.serial,
+                                  .seconds = launch->cost.seconds,
+                                  .bytes = launch->cost.bytes_read + launch->cost.bytes_written}});
+      } else if (const auto* copy = std::get_if<plan::Copy>(&step.what)) {
+        out.push_back({CopyStep{copy->from, copy->to}});
+      } else {
+        const plan::Repeat& repeat = *std::get<std::shared_ptr<plan::Repeat>>(step.what);
+        auto made = std::make_shared<RepeatStep>();
+        made->length = repeat.length;
+        made->reverse = repeat.reverse;
+        made->step = repeat.step;
+        made->go = repeat.go;
+        made->condition = steps(repeat.condition);
+        made->body = steps(repeat.body);
+        for (const auto& c : repeat.carries) made->carries.push_back({c.init, c.value, c.next});
+        for (const auto& s : repeat.reads) made->slices.push_back({s.whole, s.part});
+        for (const auto& s : repeat.writes) made->slices.push_back({s.whole, s.part});
+        out.push_back({std::move(made)});
+      }
     }
+    return out;
+  }
 
-    State& state_;
-    std::unordered_map<const tile::Kernel*, size_t> index_of_;
-    std::vector<std::pair<const tile::Kernel*, size_t>> order_;
-    std::vector<Code> codes_;
+  State& state_;
+  std::unordered_map<const tile::Kernel*, size_t> index_of_;
+  std::vector<std::pair<const tile::Kernel*, size_t>> order_;
+  std::vector<Code> codes_;
 };
 
 // ---- the passes
 
 void check(const std::vector<std::string>& complaints, std::string_view after, std::string_view text) {
-    if (complaints.empty()) return;
-    throw InternalError(fmt::format("after {}: {}\n{}", after, fmt::join(complaints, "\n"), text));
+  if (complaints.empty()) return;
+  throw InternalError(fmt::format("after {}: {}\n{}", after, fmt::join(complaints, "\n"), text));
 }
 
 void for_each_kernel(const std::vector<plan::Step>& steps, const auto& visit) {
-    for (const plan::Step& step : steps) {
-        if (const auto* launch = std::get_if<plan::Launch>(&step.what)) visit(*launch->kernel);
-        else if (const auto* repeat = std::get_if<std::shared_ptr<plan::Repeat>>(&step.what)) {
-            for_each_kernel((*repeat)->condition, visit);
-            for_each_kernel((*repeat)->body, visit);
-        }
+  for (const plan::Step& step : steps) {
+    if (const auto* launch = std::get_if<plan::Launch>(&step.what))
+      visit(*launch->kernel);
+    else if (const auto* repeat = std::get_if<std::shared_ptr<plan::Repeat>>(&step.what)) {
+      for_each_kernel((*repeat)->condition, visit);
+      for_each_kernel((*repeat)->body, visit);
     }
+  }
 }
 
 void run_plan(State& s) {
-    s.plan = plan::make_plan(s.core, *s.machine, {.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate});
-    Donations donations = check_donations(s.plan, s.options.donate);
-    s.donated = std::move(donations.safe);
-    s.notes.insert(s.notes.end(), donations.notes.begin(), donations.notes.end());
+  s.plan = plan::make_plan(s.core, *s.machine,
+                           {.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate});
+  Donations donations = check_donations(s.plan, s.options.donate);
+  s.donated = std::move(donations.safe);
+  s.notes.insert(s.notes.end(), donations.notes.begin(), donations.notes.end());
 }
 
 void run_target(State& s) {
-    s.target = cpu_target(knob("TENFOLD_ISA"));
-    ProgramBuilder(s).build();
+  s.target = cpu_target(knob("TENFOLD_ISA"));
+  ProgramBuilder(s).build();
 }
 
 void verify_graph(const State& s, std::string_view after) { check(verify(s.core), after, print(s.core)); }
 
 void verify_plan(const State& s, std::string_view after) {
-    for_each_kernel(s.plan.steps, [&](const tile::Kernel& k) { check(tile::verify(k), after, tile::print(k)); });
+  for_each_kernel(s.plan.steps,
+                  [&](const tile::Kernel& k) { check(tile::verify(k), after, tile::print(k)); });
 }
 
 void verify_nothing(const State&, std::string_view) {}
@@ -166,24 +170,24 @@ void verify_nothing(const State&, std::string_view) {}
 std::string dump_graph(const State& s) { return print(s.core); }
 
 std::string dump_plan(const State& s) {
-    std::string out;
-    for_each_kernel(s.plan.steps, [&](const tile::Kernel& k) { out += tile::print(k) + "\n"; });
-    return out;
+  std::string out;
+  for_each_kernel(s.plan.steps, [&](const tile::Kernel& k) { out += tile::print(k) + "\n"; });
+  return out;
 }
 
 std::string dump_code(const State& s) {
-    std::string out;
-    for_each_kernel(s.plan.steps, [&](const tile::Kernel& k) { out += s.target->listing(k, "asm") + "\n"; });
-    return out;
+  std::string out;
+  for_each_kernel(s.plan.steps, [&](const tile::Kernel& k) { out += s.target->listing(k, "asm") + "\n"; });
+  return out;
 }
 
 struct Pass {
-    std::string_view name;
-    void (*run)(State&);
-    void (*verify)(const State&, std::string_view after);
-    std::string (*dump)(const State&);
-    std::string_view stage;    // of TENFOLD_DUMP
-    bool required = false;     // cannot be switched off by TENFOLD_DISABLE
+  std::string_view name;
+  void (*run)(State&);
+  void (*verify)(const State&, std::string_view after);
+  std::string (*dump)(const State&);
+  std::string_view stage;  // of TENFOLD_DUMP
+  bool required = false;   // cannot be switched off by TENFOLD_DISABLE
 };
 
 // The pipeline, in order.
@@ -197,147 +201,158 @@ constexpr Pass kPasses[] = {
 };
 
 std::set<std::string> words(const std::string& list) {
-    std::set<std::string> out;
-    size_t from = 0;
-    while (from <= list.size()) {
-        const size_t comma = std::min(list.find(',', from), list.size());
-        if (comma > from) out.insert(list.substr(from, comma - from));
-        from = comma + 1;
-    }
-    return out;
+  std::set<std::string> out;
+  size_t from = 0;
+  while (from <= list.size()) {
+    const size_t comma = std::min(list.find(',', from), list.size());
+    if (comma > from) out.insert(list.substr(from, comma - from));
+    from = comma + 1;
+  }
+  return out;
 }
 
 void run_passes(State& state) {
-    const std::set<std::string> disabled = words(knob("TENFOLD_DISABLE")), dumped = words(knob("TENFOLD_DUMP"));
-    const bool verify_after = knob_bool("TENFOLD_VERIFY");
-    for (const std::string& name : disabled) {
-        const auto pass = std::ranges::find(kPasses, name, &Pass::name);
-        if (pass == std::end(kPasses) || pass->required) {
-            std::string names;
-            for (const Pass& p : kPasses)
-                if (!p.required) names += fmt::format("{}{}", names.empty() ? "" : ", ", p.name);
-            user_error("TENFOLD_DISABLE names \"{}\", which is no pass that can be switched off: choose of {}", name, names);
-        }
+  const std::set<std::string> disabled = words(knob("TENFOLD_DISABLE")), dumped = words(knob("TENFOLD_DUMP"));
+  const bool verify_after = knob_bool("TENFOLD_VERIFY");
+  for (const std::string& name : disabled) {
+    const auto pass = std::ranges::find(kPasses, name, &Pass::name);
+    if (pass == std::end(kPasses) || pass->required) {
+      std::string names;
+      for (const Pass& p : kPasses)
+        if (!p.required) names += fmt::format("{}{}", names.empty() ? "" : ", ", p.name);
+      user_error("TENFOLD_DISABLE names \"{}\", which is no pass that can be switched off: choose of {}",
+                 name, names);
     }
-    for (const Pass& pass : kPasses) {
-        if (disabled.contains(std::string(pass.name))) continue;
-        const auto start = std::chrono::steady_clock::now();
-        pass.run(state);
-        state.times.push_back({std::string(pass.name), std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()});
-        if (verify_after) pass.verify(state, pass.name);
-        if (dumped.contains(std::string(pass.stage))) {
-            const std::string text = fmt::format("# after {}\n{}\n", pass.name, pass.dump(state));
-            std::fwrite(text.data(), 1, text.size(), stderr);
-        }
-        if (pass.stage == "asm" && dumped.contains("llvm"))
-            for_each_kernel(state.plan.steps, [&](const tile::Kernel& k) { fmt::print(stderr, "{}\n", state.target->listing(k, "llvm")); });
+  }
+  for (const Pass& pass : kPasses) {
+    if (disabled.contains(std::string(pass.name))) continue;
+    const auto start = std::chrono::steady_clock::now();
+    pass.run(state);
+    state.times.push_back({std::string(pass.name),
+                           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()});
+    if (verify_after) pass.verify(state, pass.name);
+    if (dumped.contains(std::string(pass.stage))) {
+      const std::string text = fmt::format("# after {}\n{}\n", pass.name, pass.dump(state));
+      std::fwrite(text.data(), 1, text.size(), stderr);
     }
+    if (pass.stage == "asm" && dumped.contains("llvm"))
+      for_each_kernel(state.plan.steps, [&](const tile::Kernel& k) {
+        fmt::print(stderr, "{}\n", state.target->listing(k, "llvm"));
+      });
+  }
 }
 
 std::vector<SymbolSource> symbol_sources(const Graph& graph) {
-    std::map<std::string, SymbolSource> found;
-    std::map<std::string, Symbol> all;
-    for (size_t p = 0; p < graph.parameters.size(); ++p) {
-        const Shape& shape = graph.parameters[p]->shape();
-        for (size_t d = 0; d < shape.size(); ++d) {
-            if (shape[d].is_const()) continue;
-            std::map<std::string, Symbol> named;
-            shape[d].symbols(named);
-            all.insert(named.begin(), named.end());
-            if (named.size() == 1 && shape[d] == Dim::symbol(named.begin()->second))
-                found.try_emplace(named.begin()->first, SymbolSource{named.begin()->second, static_cast<int>(p), static_cast<int>(d)});
-        }
+  std::map<std::string, SymbolSource> found;
+  std::map<std::string, Symbol> all;
+  for (size_t p = 0; p < graph.parameters.size(); ++p) {
+    const Shape& shape = graph.parameters[p]->shape();
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (shape[d].is_const()) continue;
+      std::map<std::string, Symbol> named;
+      shape[d].symbols(named);
+      all.insert(named.begin(), named.end());
+      if (named.size() == 1 && shape[d] == Dim::symbol(named.begin()->second))
+        found.try_emplace(named.begin()->first,
+                          SymbolSource{named.begin()->second, static_cast<int>(p), static_cast<int>(d)});
     }
-    std::vector<SymbolSource> out;
-    for (const auto& [name, symbol] : all) {
-        const auto source = found.find(name);
-        if (source == found.end()) user_error("the symbol {} is the extent of no argument alone, so its value cannot be found", name);
-        out.push_back(source->second);
-    }
-    return out;
+  }
+  std::vector<SymbolSource> out;
+  for (const auto& [name, symbol] : all) {
+    const auto source = found.find(name);
+    if (source == found.end())
+      user_error("the symbol {} is the extent of no argument alone, so its value cannot be found", name);
+    out.push_back(source->second);
+  }
+  return out;
 }
 
 // ---- the in-memory cache
 
 struct Key {
-    Graph graph;
-    Options options;
-    std::string environment;  // the knobs that passes read
-    friend bool operator==(const Key& a, const Key& b) {
-        return same(a.graph, b.graph) && a.options == b.options && a.environment == b.environment;
-    }
+  Graph graph;
+  Options options;
+  std::string environment;  // the knobs that passes read
+  friend bool operator==(const Key& a, const Key& b) {
+    return same(a.graph, b.graph) && a.options == b.options && a.environment == b.environment;
+  }
 };
 
 struct KeyHash {
-    size_t operator()(const Key& key) const {
-        size_t seed = hash(key.graph);
-        for (const std::string& grant : key.options.allow) seed = hash_of(seed, grant);
-        for (const auto& [from, to] : key.options.donate) seed = hash_of(hash_of(seed, from), to);
-        return hash_of(seed, key.environment);
-    }
+  size_t operator()(const Key& key) const {
+    size_t seed = hash(key.graph);
+    for (const std::string& grant : key.options.allow) seed = hash_of(seed, grant);
+    for (const auto& [from, to] : key.options.donate) seed = hash_of(hash_of(seed, from), to);
+    return hash_of(seed, key.environment);
+  }
 };
 
 struct Entry {
-    std::shared_ptr<const Executable> executable;
-    uint64_t used = 0;
+  std::shared_ptr<const Executable> executable;
+  uint64_t used = 0;
 };
 
 struct Cache {
-    std::mutex mutex;
-    std::unordered_map<Key, Entry, KeyHash> entries;
-    uint64_t clock = 0;
-    CacheStatistics statistics;
+  std::mutex mutex;
+  std::unordered_map<Key, Entry, KeyHash> entries;
+  uint64_t clock = 0;
+  CacheStatistics statistics;
 };
 
 Cache& cache() {
-    static auto* const instance = new Cache;
-    return *instance;
+  static auto* const instance = new Cache;
+  return *instance;
 }
 
 void drop_oldest_half(Cache& c) {  // under the lock
-    std::vector<uint64_t> used;
-    for (const auto& [key, entry] : c.entries) used.push_back(entry.used);
-    const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
-    std::ranges::nth_element(used, middle);
-    const uint64_t limit = *middle;
-    std::erase_if(c.entries, [&](const auto& item) { return item.second.used < limit; });
+  std::vector<uint64_t> used;
+  for (const auto& [key, entry] : c.entries) used.push_back(entry.used);
+  const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
+  std::ranges::nth_element(used, middle);
+  const uint64_t limit = *middle;
+  std::erase_if(c.entries, [&](const auto& item) { return item.second.used < limit; });
 }
 
 std::string environment() {
-    std::string out;
-    for (const char* name : {"TENFOLD_ISA", "TENFOLD_MACHINE", "TENFOLD_DISABLE", "TENFOLD_INTERPRET", "TENFOLD_SEED_FAULT"})
-        if (const char* value = std::getenv(name)) out += fmt::format("{}={};", name, value);
-    return out;
+  std::string out;
+  for (const char* name :
+       {"TENFOLD_ISA", "TENFOLD_MACHINE", "TENFOLD_DISABLE", "TENFOLD_INTERPRET", "TENFOLD_SEED_FAULT"})
+    if (const char* value = std::getenv(name)) out += fmt::format("{}={};", name, value);
+  return out;
 }
 
 std::shared_ptr<const Executable> make_executable(const Graph& graph, const Options& options) {
-    auto parts = std::make_unique<State>();
-    parts->graph = parts->core = graph;
-    parts->options = options;
-    parts->machine = &current_machine();
-    parts->symbols = symbol_sources(graph);
-    if (options.interpret) parts->interpreted = static_cast<int64_t>(topological(graph.results).size() - graph.parameters.size());
-    else run_passes(*parts);
-    return Maker::finish(std::move(parts));
+  auto parts = std::make_unique<State>();
+  parts->graph = parts->core = graph;
+  parts->options = options;
+  parts->machine = &current_machine();
+  parts->symbols = symbol_sources(graph);
+  if (options.interpret)
+    parts->interpreted = static_cast<int64_t>(topological(graph.results).size() - graph.parameters.size());
+  else
+    run_passes(*parts);
+  return Maker::finish(std::move(parts));
 }
 
-void interpret(const State& parts, std::span<void* const> inputs, std::span<const int64_t> symbols, std::span<BufferRef> outputs) {
-    std::map<std::string, int64_t> bindings;
-    for (size_t i = 0; i < symbols.size(); ++i) bindings[parts.symbols[i].symbol.name] = symbols[i];
-    std::vector<Array> arguments;
-    for (size_t i = 0; i < parts.graph.parameters.size(); ++i) {
-        const Type& type = parts.graph.parameters[i]->type();
-        Ints shape;
-        for (const Dim& d : type.shape) shape.push_back(d.evaluate(bindings));
-        Array array(type.dtype, shape);
-        if (!array.bytes.empty()) std::memcpy(array.bytes.data(), inputs[i], array.bytes.size());
-        arguments.push_back(std::move(array));
-    }
-    const std::vector<Array> results = evaluate(parts.graph, arguments, bindings);
-    for (size_t i = 0; i < results.size(); ++i) {
-        if (!outputs[i]) outputs[i] = std::make_shared<Buffer>(results[i].bytes.size());
-        if (!results[i].bytes.empty()) std::memcpy(outputs[i]->data(), results[i].bytes.data(), results[i].bytes.size());
-    }
+void interpret(const State& parts, std::span<void* const> inputs, std::span<const int64_t> symbols,
+               std::span<BufferRef> outputs) {
+  std::map<std::string, int64_t> bindings;
+  for (size_t i = 0; i < symbols.size(); ++i) bindings[parts.symbols[i].symbol.name] = symbols[i];
+  std::vector<Array> arguments;
+  for (size_t i = 0; i < parts.graph.parameters.size(); ++i) {
+    const Type& type = parts.graph.parameters[i]->type();
+    Ints shape;
+    for (const Dim& d : type.shape) shape.push_back(d.evaluate(bindings));
+    Array array(type.dtype, shape);
+    if (!array.bytes.empty()) std::memcpy(array.bytes.data(), inputs[i], array.bytes.size());
+    arguments.push_back(std::move(array));
+  }
+  const std::vector<Array> results = evaluate(parts.graph, arguments, bindings);
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (!outputs[i]) outputs[i] = std::make_shared<Buffer>(results[i].bytes.size());
+    if (!results[i].bytes.empty())
+      std::memcpy(outputs[i]->data(), results[i].bytes.data(), results[i].bytes.size());
+  }
 }
 
 }  // namespace
@@ -345,13 +360,16 @@ void interpret(const State& parts, std::span<void* const> inputs, std::span<cons
 std::span<const std::string_view> allowed_grants() { return kGrants; }
 
 const tile::Machine& current_machine() {
-    const std::string asked = knob("TENFOLD_MACHINE");
-    return tile::machine(asked == "auto" ? find_isa(knob("TENFOLD_ISA")).name : asked);
+  const std::string asked = knob("TENFOLD_MACHINE");
+  return tile::machine(asked == "auto" ? find_isa(knob("TENFOLD_ISA")).name : asked);
 }
 
-void Executable::run(std::span<void* const> inputs, std::span<const int64_t> symbols, std::span<BufferRef> outputs) const {
-    if (parts_->program) parts_->program->run(inputs, symbols, outputs);
-    else interpret(*parts_, inputs, symbols, outputs);
+void Executable::run(std::span<void* const> inputs, std::span<const int64_t> symbols,
+                     std::span<BufferRef> outputs) const {
+  if (parts_->program)
+    parts_->program->run(inputs, symbols, outputs);
+  else
+    interpret(*parts_, inputs, symbols, outputs);
 }
 
 const Graph& Executable::graph() const { return parts_->graph; }
@@ -368,40 +386,40 @@ int64_t Executable::interpreted() const { return parts_->interpreted; }
 const std::vector<PassTime>& Executable::times() const { return parts_->times; }
 
 std::shared_ptr<const Executable> compile(const Graph& graph, const Options& options) {
-    for (const std::string& grant : options.allow)
-        if (std::ranges::find(kGrants, grant) == std::end(kGrants))
-            user_error("allow names \"{}\", which is no grant: choose of {}", grant, fmt::join(kGrants, ", "));
-    Key key{graph, options, environment()};
-    key.options.interpret |= knob_bool("TENFOLD_INTERPRET");
-    Cache& c = cache();
-    {
-        const std::lock_guard lock(c.mutex);
-        if (const auto found = c.entries.find(key); found != c.entries.end()) {
-            found->second.used = ++c.clock;
-            ++c.statistics.hits;
-            return found->second.executable;
-        }
-        ++c.statistics.misses;
-    }
-    auto made = make_executable(graph, key.options);
+  for (const std::string& grant : options.allow)
+    if (std::ranges::find(kGrants, grant) == std::end(kGrants))
+      user_error("allow names \"{}\", which is no grant: choose of {}", grant, fmt::join(kGrants, ", "));
+  Key key{graph, options, environment()};
+  key.options.interpret |= knob_bool("TENFOLD_INTERPRET");
+  Cache& c = cache();
+  {
     const std::lock_guard lock(c.mutex);
-    if (c.entries.size() >= kMostEntries) drop_oldest_half(c);
-    return c.entries.try_emplace(std::move(key), Entry{std::move(made), ++c.clock}).first->second.executable;
+    if (const auto found = c.entries.find(key); found != c.entries.end()) {
+      found->second.used = ++c.clock;
+      ++c.statistics.hits;
+      return found->second.executable;
+    }
+    ++c.statistics.misses;
+  }
+  auto made = make_executable(graph, key.options);
+  const std::lock_guard lock(c.mutex);
+  if (c.entries.size() >= kMostEntries) drop_oldest_half(c);
+  return c.entries.try_emplace(std::move(key), Entry{std::move(made), ++c.clock}).first->second.executable;
 }
 
 CacheStatistics cache_statistics() {
-    Cache& c = cache();
-    const std::lock_guard lock(c.mutex);
-    CacheStatistics out = c.statistics;
-    out.entries = static_cast<int64_t>(c.entries.size());
-    return out;
+  Cache& c = cache();
+  const std::lock_guard lock(c.mutex);
+  CacheStatistics out = c.statistics;
+  out.entries = static_cast<int64_t>(c.entries.size());
+  return out;
 }
 
 void clear_cache() {
-    std::unordered_map<Key, Entry, KeyHash> dropped;
-    Cache& c = cache();
-    const std::lock_guard lock(c.mutex);
-    std::swap(dropped, c.entries);
+  std::unordered_map<Key, Entry, KeyHash> dropped;
+  Cache& c = cache();
+  const std::lock_guard lock(c.mutex);
+  std::swap(dropped, c.entries);
 }
 
 }  // namespace tenfold::compile

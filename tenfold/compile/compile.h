@@ -14,62 +14,65 @@
 namespace tenfold::compile {
 
 struct Options {
-    std::vector<std::string> allow;             // grants by name, see allowed_grants()
-    std::vector<std::pair<int, int>> donate;    // parameter -> result: its memory may become the result's
-    bool fuse = true;                           // false: a launch for every operation
-    bool interpret = false;                     // run on the reference interpreter; explain counts it
-    friend bool operator==(const Options&, const Options&) = default;
+  std::vector<std::string> allow;           // grants by name, see allowed_grants()
+  std::vector<std::pair<int, int>> donate;  // parameter -> result: its memory may become the result's
+  bool fuse = true;                         // false: a launch for every operation
+  bool interpret = false;                   // run on the reference interpreter; explain counts it
+  friend bool operator==(const Options&, const Options&) = default;
 };
 
 std::span<const std::string_view> allowed_grants();  // "factor", "online"
 
 struct PassTime {
-    std::string name;
-    double seconds = 0;
+  std::string name;
+  double seconds = 0;
 };
 
 // Where the value of a symbol is found: the extent of an axis of a parameter.
 struct SymbolSource {
-    Symbol symbol;
-    int parameter = -1;
-    int axis = -1;
+  Symbol symbol;
+  int parameter = -1;
+  int axis = -1;
 };
 
 // A compiled graph. Immutable: any number of threads may run it at once.
 class Executable {
-public:
-    ~Executable();
+ public:
+  ~Executable();
 
-    // Outputs that are set are written in place (see Program::run), the others allocated. `symbols`: one value for each of symbols().
-    void run(std::span<void* const> inputs, std::span<const int64_t> symbols, std::span<BufferRef> outputs) const;
+  // Outputs that are set are written in place (see Program::run), the others allocated. `symbols`: one value
+  // for each of symbols().
+  void run(std::span<void* const> inputs, std::span<const int64_t> symbols,
+           std::span<BufferRef> outputs) const;
 
-    const Graph& graph() const;                         // as it was given
-    const Graph& core() const;                          // as it was planned: core primitives only
-    const Options& options() const;
-    const plan::Plan& plan() const;                     // empty if interpreted
-    const tile::Machine& machine() const;
-    const Program* program() const;                     // null if interpreted
-    const std::shared_ptr<Target>& target() const;      // null if interpreted
-    const std::vector<SymbolSource>& symbols() const;   // sorted by name
-    const std::vector<std::pair<int, int>>& donated() const;  // the donations that are safe: run() may get such an output set to its input
-    const std::vector<std::string>& notes() const;      // why a donation needs a copy, say
-    int64_t interpreted() const;                        // nodes that the interpreter runs; 0 unless asked for
-    const std::vector<PassTime>& times() const;
+  const Graph& graph() const;  // as it was given
+  const Graph& core() const;   // as it was planned: core primitives only
+  const Options& options() const;
+  const plan::Plan& plan() const;  // empty if interpreted
+  const tile::Machine& machine() const;
+  const Program* program() const;                    // null if interpreted
+  const std::shared_ptr<Target>& target() const;     // null if interpreted
+  const std::vector<SymbolSource>& symbols() const;  // sorted by name
+  const std::vector<std::pair<int, int>>& donated()
+      const;  // the donations that are safe: run() may get such an output set to its input
+  const std::vector<std::string>& notes() const;  // why a donation needs a copy, say
+  int64_t interpreted() const;                    // nodes that the interpreter runs; 0 unless asked for
+  const std::vector<PassTime>& times() const;
 
-private:
-    friend struct Maker;
-    struct Parts;
-    explicit Executable(std::unique_ptr<Parts>);
-    std::unique_ptr<Parts> parts_;
+ private:
+  friend struct Maker;
+  struct Parts;
+  explicit Executable(std::unique_ptr<Parts>);
+  std::unique_ptr<Parts> parts_;
 };
 
 // From the in-memory cache if the same graph was compiled before with the same options.
 std::shared_ptr<const Executable> compile(const Graph&, const Options& = {});
 
 struct CacheStatistics {
-    int64_t entries = 0;
-    int64_t hits = 0;
-    int64_t misses = 0;   // graphs that were planned
+  int64_t entries = 0;
+  int64_t hits = 0;
+  int64_t misses = 0;  // graphs that were planned
 };
 CacheStatistics cache_statistics();
 void clear_cache();

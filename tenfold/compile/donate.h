@@ -1,4 +1,5 @@
-// Which donations are safe: a result may be written over a parameter only where nothing reads the old values afterwards.
+// Which donations are safe: a result may be written over a parameter only where nothing reads the old values
+// afterwards.
 #pragma once
 
 #include <string>
@@ -10,8 +11,8 @@
 namespace tenfold::compile {
 
 struct Donations {
-    std::vector<std::pair<int, int>> safe;  // parameter -> result
-    std::vector<std::string> notes;         // of the others: why
+  std::vector<std::pair<int, int>> safe;  // parameter -> result
+  std::vector<std::string> notes;         // of the others: why
 };
 
 Donations check_donations(const plan::Plan&, const std::vector<std::pair<int, int>>& asked);

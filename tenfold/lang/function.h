@@ -1,6 +1,6 @@
-// Functions on tensors. Operands broadcast as NumPy's do and are promoted as the Array API says; numbers take the dtype
-// of what they meet. The maps and the reductions of the primitives' records are in generated/ops.h. Every function can
-// raise UserError, which names the line of the call and the lines that made the operands.
+// Functions on tensors. Operands broadcast as NumPy's do and are promoted as the Array API says; numbers take
+// the dtype of what they meet. The maps and the reductions of the primitives' records are in generated/ops.h.
+// Every function can raise UserError, which names the line of the call and the lines that made the operands.
 #pragma once
 
 #include <optional>
@@ -31,37 +31,42 @@ Tensor zeros(const Shape&, Dtype = Dtype::f32, Location = std::source_location::
 Tensor ones(const Shape&, Dtype = Dtype::f32, Location = std::source_location::current());
 Tensor full_like(const Operand& x, const Operand& value, std::optional<Dtype> = {});
 Tensor arange(const Operand& start, const Operand& stop, const Operand& step, std::optional<Dtype> = {});
-Tensor linspace(const Operand& start, const Operand& stop, int64_t count, bool endpoint = true, std::optional<Dtype> = {});
+Tensor linspace(const Operand& start, const Operand& stop, int64_t count, bool endpoint = true,
+                std::optional<Dtype> = {});
 Tensor eye(const Dim& rows, std::optional<Dim> cols = {}, int64_t diagonal = 0, Dtype = Dtype::f32,
            Location = std::source_location::current());
 
 // ---- shape
 Tensor astype(const Operand& x, Dtype);
 Tensor broadcast_to(const Operand& x, const Shape&);
-Tensor reshape(const Operand& x, const Shape&);     // one extent may be -1
+Tensor reshape(const Operand& x, const Shape&);  // one extent may be -1
 Tensor permute(const Operand& x, const Ints& order);
-Tensor transpose(const Operand& x);                 // axes reversed
-Tensor matrix_transpose(const Operand& x);          // the last two axes exchanged
+Tensor transpose(const Operand& x);         // axes reversed
+Tensor matrix_transpose(const Operand& x);  // the last two axes exchanged
 Tensor moveaxis(const Operand& x, int64_t from, int64_t to);
 Tensor expand_dims(const Operand& x, int64_t axis);
 Tensor squeeze(const Operand& x, const Axes& axes = {});
 Tensor flip(const Operand& x, const Axes& axes = {});
 Tensor concatenate(const Operands&, std::optional<int64_t> axis = 0);  // nothing: of the flattened ones
 Tensor stack(const Operands&, int64_t axis = 0);
-Tensor pad(const Operand& x, const std::vector<std::pair<int64_t, int64_t>>& widths, const Operand& value = 0);
+Tensor pad(const Operand& x, const std::vector<std::pair<int64_t, int64_t>>& widths,
+           const Operand& value = 0);
 
 // ---- indexing: x[...]
 struct Slice {
-    std::optional<int64_t> start, stop;
-    int64_t step = 1;
+  std::optional<int64_t> start, stop;
+  int64_t step = 1;
 };
 struct Ellipsis {};
 struct NewAxis {};
-using Index = std::variant<int64_t, Slice, Ellipsis, NewAxis, Tensor>;  // a Tensor: integers, one axis is replaced by its axes
+using Index = std::variant<int64_t, Slice, Ellipsis, NewAxis,
+                           Tensor>;  // a Tensor: integers, one axis is replaced by its axes
 Tensor index(const Operand& x, const std::vector<Index>&);
-Tensor take(const Operand& x, const Operand& indices, std::optional<int64_t> axis = {});  // out of range: clamped
-Tensor dynamic_slice(const Operand& x, const Operands& start, const Shape& sizes);          // clamped into x
-Tensor update_slice(const Operand& x, const Operand& update, const Operands& start);        // x with a part replaced
+Tensor take(const Operand& x, const Operand& indices,
+            std::optional<int64_t> axis = {});                                      // out of range: clamped
+Tensor dynamic_slice(const Operand& x, const Operands& start, const Shape& sizes);  // clamped into x
+Tensor update_slice(const Operand& x, const Operand& update,
+                    const Operands& start);  // x with a part replaced
 
 // ---- contractions
 Tensor einsum(std::string_view spec, const Operands&);
@@ -97,27 +102,29 @@ Tensor operator~(const Operand&);
 Tensor operator<<(const Operand&, const Operand&);
 Tensor operator>>(const Operand&, const Operand&);
 
-// For functions built of several nodes: `build` gets the operands' nodes, as they are. Its result depends on them all.
+// For functions built of several nodes: `build` gets the operands' nodes, as they are. Its result depends on
+// them all.
 template <class Build>
 Tensor compose(std::string_view function, const Operands& operands, Build build);
 std::vector<Tensor> finish(const Nodes& results, const Operands& operands, Location where, bool weak = false);
 Tensor finish(const NodeRef& result, const Operands& operands, Location where, bool weak = false);
 NodeRef node_of(const Operand&, Dtype);  // converted
 NodeRef node_of(const Operand&);
-[[noreturn]] void fail(std::string_view reason, std::span<const Operand> operands, std::span<const std::string_view> names = {});
+[[noreturn]] void fail(std::string_view reason, std::span<const Operand> operands,
+                       std::span<const std::string_view> names = {});
 int64_t normal_axis(int64_t axis, int64_t rank, std::string_view function, const Operand& x);
 
 template <class Build>
 Tensor compose(std::string_view, const Operands& operands, Build build) {
-    Nodes nodes;
-    for (const Operand& operand : operands) nodes.push_back(node_of(operand));
-    NodeRef result;
-    try {
-        result = build(nodes);
-    } catch (const UserError& error) {
-        fail(error.what(), operands);
-    }
-    return finish(result, operands, operands.empty() ? Location() : operands[0].where());
+  Nodes nodes;
+  for (const Operand& operand : operands) nodes.push_back(node_of(operand));
+  NodeRef result;
+  try {
+    result = build(nodes);
+  } catch (const UserError& error) {
+    fail(error.what(), operands);
+  }
+  return finish(result, operands, operands.empty() ? Location() : operands[0].where());
 }
 
 }  // namespace tenfold::lang

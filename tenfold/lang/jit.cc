@@ -11,134 +11,144 @@ namespace {
 
 // Every parameter that belongs to another scope stands for a value from outside.
 Nodes outside_leaves(const Traced& traced) {
-    Nodes out;
-    for (const NodeRef& node : topological(traced.results))
-        if (node->prim->has("parameter") && node->attrs.integer("scope") != traced.state->scope) out.push_back(node);
-    return out;
+  Nodes out;
+  for (const NodeRef& node : topological(traced.results))
+    if (node->prim->has("parameter") && node->attrs.integer("scope") != traced.state->scope)
+      out.push_back(node);
+  return out;
 }
 
 }  // namespace
 
-Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& types, const JitOptions& options, Location where)
+Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& types,
+                   const JitOptions& options, Location where)
     : name_(options.name), arguments_(types) {
-    Traced traced = trace(fmt::format("jit of {}", options.name), where, types, function);
-    for (size_t k = 0; k < traced.results.size(); ++k)
-        if (traced.weak[k] && traced.results[k]->dtype() == Dtype::f64) traced.results[k] = build::convert(traced.results[k], Dtype::f32);
+  Traced traced = trace(fmt::format("jit of {}", options.name), where, types, function);
+  for (size_t k = 0; k < traced.results.size(); ++k)
+    if (traced.weak[k] && traced.results[k]->dtype() == Dtype::f64)
+      traced.results[k] = build::convert(traced.results[k], Dtype::f32);
 
-    Graph graph;
-    std::vector<std::pair<NodeRef, NodeRef>> replace;
-    const auto bind_parameter = [&](const NodeRef& node) {
-        graph.parameters.push_back(build::parameter(static_cast<int64_t>(replace.size()), node->type()));
-        replace.emplace_back(node, graph.parameters.back());
-    };
-    for (const NodeRef& node : traced.parameters) bind_parameter(node);
-    for (const NodeRef& leaf : outside_leaves(traced)) {
-        ValueRef value = find_captured(*traced.state, leaf);
-        TENFOLD_CHECK(value && value->data, "{} uses a value that is not known", options.name);
-        captured_data_.push_back(value->data);
-        captured_.push_back(std::move(value));
-        bind_parameter(leaf);
-    }
-    graph.results = build::substitute(traced.results, replace);
+  Graph graph;
+  std::vector<std::pair<NodeRef, NodeRef>> replace;
+  const auto bind_parameter = [&](const NodeRef& node) {
+    graph.parameters.push_back(build::parameter(static_cast<int64_t>(replace.size()), node->type()));
+    replace.emplace_back(node, graph.parameters.back());
+  };
+  for (const NodeRef& node : traced.parameters) bind_parameter(node);
+  for (const NodeRef& leaf : outside_leaves(traced)) {
+    ValueRef value = find_captured(*traced.state, leaf);
+    TENFOLD_CHECK(value && value->data, "{} uses a value that is not known", options.name);
+    captured_data_.push_back(value->data);
+    captured_.push_back(std::move(value));
+    bind_parameter(leaf);
+  }
+  graph.results = build::substitute(traced.results, replace);
 
-    compile::Options compile_options;
-    compile_options.allow = options.allow;
-    std::vector<bool> taken(graph.results.size(), false);
-    for (int donated : options.donate) {
-        const Type& type = types.at(donated).type;
-        for (size_t k = 0; k < graph.results.size(); ++k) {
-            if (taken[k] || !(graph.results[k]->type() == type)) continue;
-            taken[k] = true;
-            compile_options.donate.emplace_back(donated, static_cast<int>(k));
-            break;
-        }
+  compile::Options compile_options;
+  compile_options.allow = options.allow;
+  std::vector<bool> taken(graph.results.size(), false);
+  for (int donated : options.donate) {
+    const Type& type = types.at(donated).type;
+    for (size_t k = 0; k < graph.results.size(); ++k) {
+      if (taken[k] || !(graph.results[k]->type() == type)) continue;
+      taken[k] = true;
+      compile_options.donate.emplace_back(donated, static_cast<int>(k));
+      break;
     }
-    for (const NodeRef& result : graph.results) results_.push_back(std::make_shared<const Type>(result->type()));
-    executable_ = compile::compile(graph, compile_options);
-    has_symbols_ = !executable_->symbols().empty();
+  }
+  for (const NodeRef& result : graph.results)
+    results_.push_back(std::make_shared<const Type>(result->type()));
+  executable_ = compile::compile(graph, compile_options);
+  has_symbols_ = !executable_->symbols().empty();
 }
 
 std::vector<int64_t> Compiled::bind(std::span<const Argument> arguments, Location where) const {
-    std::vector<int64_t> values;
-    std::map<std::string, int64_t> bindings;
-    for (const compile::SymbolSource& source : executable_->symbols()) {
-        const int64_t value = arguments[source.parameter].shape[source.axis];
-        const Symbol& s = source.symbol;
-        if (value < s.lower || value > s.upper)
-            user_error("{}: the symbol {} is {} (axis {} of argument {}), but it was declared between {} and {}.\n  called at {}", name_, s.name,
-                       value, source.axis, source.parameter, s.lower, s.upper, where.str());
-        values.push_back(value);
-        bindings[s.name] = value;
-    }
-    for (size_t i = 0; i < arguments_.size(); ++i) {
-        const Shape& shape = arguments_[i].type.shape;
-        for (size_t d = 0; d < shape.size(); ++d)
-            if (!shape[d].is_const() && shape[d].evaluate(bindings) != arguments[i].shape[d])
-                user_error("{}: axis {} of argument {} is {}, but dims says {}, which is {} here.\n  called at {}", name_, d, i,
-                           arguments[i].shape[d], shape[d].str(), shape[d].evaluate(bindings), where.str());
-    }
-    return values;
+  std::vector<int64_t> values;
+  std::map<std::string, int64_t> bindings;
+  for (const compile::SymbolSource& source : executable_->symbols()) {
+    const int64_t value = arguments[source.parameter].shape[source.axis];
+    const Symbol& s = source.symbol;
+    if (value < s.lower || value > s.upper)
+      user_error(
+          "{}: the symbol {} is {} (axis {} of argument {}), but it was declared between {} and {}.\n  "
+          "called at {}",
+          name_, s.name, value, source.axis, source.parameter, s.lower, s.upper, where.str());
+    values.push_back(value);
+    bindings[s.name] = value;
+  }
+  for (size_t i = 0; i < arguments_.size(); ++i) {
+    const Shape& shape = arguments_[i].type.shape;
+    for (size_t d = 0; d < shape.size(); ++d)
+      if (!shape[d].is_const() && shape[d].evaluate(bindings) != arguments[i].shape[d])
+        user_error("{}: axis {} of argument {} is {}, but dims says {}, which is {} here.\n  called at {}",
+                   name_, d, i, arguments[i].shape[d], shape[d].str(), shape[d].evaluate(bindings),
+                   where.str());
+  }
+  return values;
 }
 
 Tensors Compiled::operator()(std::span<const Argument> arguments, Location where) const {
-    constexpr size_t kFew = 24;
-    const size_t count = arguments.size() + captured_data_.size();
-    std::array<void*, kFew> few;
-    std::vector<void*> many;
-    void** inputs = few.data();
-    if (count > kFew) many.resize(count), inputs = many.data();
-    for (size_t i = 0; i < arguments.size(); ++i) inputs[i] = const_cast<void*>(arguments[i].data);
-    std::ranges::copy(captured_data_, inputs + arguments.size());
+  constexpr size_t kFew = 24;
+  const size_t count = arguments.size() + captured_data_.size();
+  std::array<void*, kFew> few;
+  std::vector<void*> many;
+  void** inputs = few.data();
+  if (count > kFew) many.resize(count), inputs = many.data();
+  for (size_t i = 0; i < arguments.size(); ++i) inputs[i] = const_cast<void*>(arguments[i].data);
+  std::ranges::copy(captured_data_, inputs + arguments.size());
 
-    std::vector<int64_t> symbols;
-    if (has_symbols_) symbols = bind(arguments, where);
-    std::vector<BufferRef> outputs(results_.size());
-    for (const auto& [parameter, result] : executable_->donated()) {
-        Value* value = arguments[parameter].value;
-        const auto is_same = [&](const Argument& a) { return a.data == arguments[parameter].data; };
-        if (!value || std::ranges::count_if(arguments, is_same) > 1 || std::ranges::count(captured_data_, value->data) > 0) continue;
-        outputs[result] = exclusive_buffer(*value);
-        if (outputs[result]) mark_donated(*value, where);
-    }
-    executable_->run({inputs, count}, symbols, outputs);
+  std::vector<int64_t> symbols;
+  if (has_symbols_) symbols = bind(arguments, where);
+  std::vector<BufferRef> outputs(results_.size());
+  for (const auto& [parameter, result] : executable_->donated()) {
+    Value* value = arguments[parameter].value;
+    const auto is_same = [&](const Argument& a) { return a.data == arguments[parameter].data; };
+    if (!value || std::ranges::count_if(arguments, is_same) > 1 ||
+        std::ranges::count(captured_data_, value->data) > 0)
+      continue;
+    outputs[result] = exclusive_buffer(*value);
+    if (outputs[result]) mark_donated(*value, where);
+  }
+  executable_->run({inputs, count}, symbols, outputs);
 
-    Tensors out;
-    out.reserve(results_.size());
-    std::map<std::string, int64_t> bindings;
-    for (size_t i = 0; i < symbols.size(); ++i) bindings[executable_->symbols()[i].symbol.name] = symbols[i];
-    for (size_t k = 0; k < results_.size(); ++k) {
-        std::shared_ptr<const Type> type = results_[k];
-        if (has_symbols_) {
-            Type concrete{type->dtype, {}};
-            for (const Dim& d : type->shape) concrete.shape.emplace_back(d.evaluate(bindings));
-            type = std::make_shared<const Type>(std::move(concrete));
-        }
-        void* data = outputs[k]->data();
-        out.emplace_back(make_concrete(std::move(outputs[k]), data, std::move(type), where));
+  Tensors out;
+  out.reserve(results_.size());
+  std::map<std::string, int64_t> bindings;
+  for (size_t i = 0; i < symbols.size(); ++i) bindings[executable_->symbols()[i].symbol.name] = symbols[i];
+  for (size_t k = 0; k < results_.size(); ++k) {
+    std::shared_ptr<const Type> type = results_[k];
+    if (has_symbols_) {
+      Type concrete{type->dtype, {}};
+      for (const Dim& d : type->shape) concrete.shape.emplace_back(d.evaluate(bindings));
+      type = std::make_shared<const Type>(std::move(concrete));
     }
-    return out;
+    void* data = outputs[k]->data();
+    out.emplace_back(make_concrete(std::move(outputs[k]), data, std::move(type), where));
+  }
+  return out;
 }
 
 void append_signature(std::string& signature, Dtype dtype, std::span<const int64_t> shape, bool weak) {
-    const char head[] = {static_cast<char>(dtype), static_cast<char>(shape.size() + (weak ? 128 : 0))};
-    signature.append(head, sizeof head);
-    signature.append(reinterpret_cast<const char*>(shape.data()), shape.size_bytes());
+  const char head[] = {static_cast<char>(dtype), static_cast<char>(shape.size() + (weak ? 128 : 0))};
+  signature.append(head, sizeof head);
+  signature.append(reinterpret_cast<const char*>(shape.data()), shape.size_bytes());
 }
 
 std::shared_ptr<const Compiled> CompiledCache::find(const std::string& signature) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = entries_.find(signature);
-    return found == entries_.end() ? nullptr : found->second;
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(signature);
+  return found == entries_.end() ? nullptr : found->second;
 }
 
-std::shared_ptr<const Compiled> CompiledCache::insert(std::string signature, std::shared_ptr<const Compiled> made) {
-    const std::lock_guard lock(mutex_);
-    return entries_.try_emplace(std::move(signature), std::move(made)).first->second;
+std::shared_ptr<const Compiled> CompiledCache::insert(std::string signature,
+                                                      std::shared_ptr<const Compiled> made) {
+  const std::lock_guard lock(mutex_);
+  return entries_.try_emplace(std::move(signature), std::move(made)).first->second;
 }
 
 size_t CompiledCache::size() const {
-    const std::lock_guard lock(mutex_);
-    return entries_.size();
+  const std::lock_guard lock(mutex_);
+  return entries_.size();
 }
 
 }  // namespace tenfold::lang

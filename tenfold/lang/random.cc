@@ -12,83 +12,102 @@ using build::full;
 using build::map;
 
 void check_key(std::string_view function, const Operand& key) {
-    const bool is_key = !key.is_number() && key.dtype() == Dtype::u32 && !key.shape().empty() && key.shape().back() == Dim(2);
-    if (!is_key) fail(fmt::format("random.{}: a key is u32[2], as random.key(seed) makes it", function), {&key, 1});
+  const bool is_key =
+      !key.is_number() && key.dtype() == Dtype::u32 && !key.shape().empty() && key.shape().back() == Dim(2);
+  if (!is_key)
+    fail(fmt::format("random.{}: a key is u32[2], as random.key(seed) makes it", function), {&key, 1});
 }
 
 void check_float(std::string_view function, const Operand& key, Dtype dtype) {
-    if (!is_float(dtype)) fail(fmt::format("random.{}: the dtype must be floating, but it is {}", function, name(dtype)), {&key, 1});
+  if (!is_float(dtype))
+    fail(fmt::format("random.{}: the dtype must be floating, but it is {}", function, name(dtype)),
+         {&key, 1});
 }
 
 // An offset, one for each key.
 NodeRef offset_for(const NodeRef& key, const NodeRef& offset) {
-    return build::broadcast_to(convert(offset, Dtype::i64), Shape(key->shape().begin(), key->shape().end() - 1));
+  return build::broadcast_to(convert(offset, Dtype::i64),
+                             Shape(key->shape().begin(), key->shape().end() - 1));
 }
 
 // Numbers become arguments in eager code, so that another offset needs no other program.
 Operands with_key(const Operand& key, std::initializer_list<Operand> others) {
-    Operands out{key};
-    for (const Operand& o : others) out.emplace_back(o.as_tensor(), o.where());
-    return out;
+  Operands out{key};
+  for (const Operand& o : others) out.emplace_back(o.as_tensor(), o.where());
+  return out;
 }
 
 }  // namespace
 
 Tensor key(const Operand& seed) {
-    if (!is_int(seed.dtype())) fail("random.key: the seed must be an integer", {&seed, 1});
-    return compose("random.key", {Operand(seed.as_tensor(), seed.where())}, [](const Nodes& in) {
-        const NodeRef wide = convert(in[0], Dtype::i64);
-        const NodeRef low = convert(wide, Dtype::u32);
-        const NodeRef high = convert(map("shift_right", {wide, full(32, wide->type())}), Dtype::u32);
-        Shape one = wide->shape();
-        one.emplace_back(1);
-        return build::concatenate({build::reshape(low, one), build::reshape(high, one)}, static_cast<int64_t>(one.size()) - 1);
-    });
+  if (!is_int(seed.dtype())) fail("random.key: the seed must be an integer", {&seed, 1});
+  return compose("random.key", {Operand(seed.as_tensor(), seed.where())}, [](const Nodes& in) {
+    const NodeRef wide = convert(in[0], Dtype::i64);
+    const NodeRef low = convert(wide, Dtype::u32);
+    const NodeRef high = convert(map("shift_right", {wide, full(32, wide->type())}), Dtype::u32);
+    Shape one = wide->shape();
+    one.emplace_back(1);
+    return build::concatenate({build::reshape(low, one), build::reshape(high, one)},
+                              static_cast<int64_t>(one.size()) - 1);
+  });
 }
 
 Tensor split(const Operand& key, int64_t count) {
-    check_key("split", key);
-    return compose("random.split", {key}, [&](const Nodes& in) { return make("random_split", {in[0]}, {{"n", count}}); });
+  check_key("split", key);
+  return compose("random.split", {key},
+                 [&](const Nodes& in) { return make("random_split", {in[0]}, {{"n", count}}); });
 }
 
 Tensor fold_in(const Operand& key, const Operand& data) {
-    check_key("fold_in", key);
-    return compose("random.fold_in", with_key(key, {data}), [](const Nodes& in) { return make("fold_in", {in[0], offset_for(in[0], in[1])}); });
+  check_key("fold_in", key);
+  return compose("random.fold_in", with_key(key, {data}),
+                 [](const Nodes& in) { return make("fold_in", {in[0], offset_for(in[0], in[1])}); });
 }
 
 Tensor bits(const Operand& key, const Shape& shape, const Operand& offset) {
-    check_key("bits", key);
-    return compose("random.bits", with_key(key, {offset}),
-                   [&](const Nodes& in) { return tenfold::random::bits(in[0], shape, offset_for(in[0], in[1])); });
+  check_key("bits", key);
+  return compose("random.bits", with_key(key, {offset}), [&](const Nodes& in) {
+    return tenfold::random::bits(in[0], shape, offset_for(in[0], in[1]));
+  });
 }
 
-Tensor uniform(const Operand& key, const Shape& shape, const Operand& low, const Operand& high, const Operand& offset, Dtype dtype) {
-    check_key("uniform", key);
-    check_float("uniform", key, dtype);
-    const Tensor unit = compose("random.uniform", with_key(key, {offset}), [&](const Nodes& in) {
-        return tenfold::random::uniform(in[0], shape, offset_for(in[0], in[1]), dtype);
-    });
-    const auto is_number = [](const Operand& o, double value) { return o.is_number() && o.number().f() == value; };
-    if (is_number(low, 0) && is_number(high, 1)) return unit;
-    const Operand span(high - low, key.where()), u(unit, key.where());
-    return Operand(u * span, key.where()) + low;
+Tensor uniform(const Operand& key, const Shape& shape, const Operand& low, const Operand& high,
+               const Operand& offset, Dtype dtype) {
+  check_key("uniform", key);
+  check_float("uniform", key, dtype);
+  const Tensor unit = compose("random.uniform", with_key(key, {offset}), [&](const Nodes& in) {
+    return tenfold::random::uniform(in[0], shape, offset_for(in[0], in[1]), dtype);
+  });
+  const auto is_number = [](const Operand& o, double value) {
+    return o.is_number() && o.number().f() == value;
+  };
+  if (is_number(low, 0) && is_number(high, 1)) return unit;
+  const Operand span(high - low, key.where()), u(unit, key.where());
+  return Operand(u * span, key.where()) + low;
 }
 
 Tensor normal(const Operand& key, const Shape& shape, const Operand& offset, Dtype dtype) {
-    check_key("normal", key);
-    check_float("normal", key, dtype);
-    return compose("random.normal", with_key(key, {offset}),
-                   [&](const Nodes& in) { return tenfold::random::normal(in[0], shape, offset_for(in[0], in[1]), dtype); });
+  check_key("normal", key);
+  check_float("normal", key, dtype);
+  return compose("random.normal", with_key(key, {offset}), [&](const Nodes& in) {
+    return tenfold::random::normal(in[0], shape, offset_for(in[0], in[1]), dtype);
+  });
 }
 
-Tensor integers(const Operand& key, const Operand& low, const Operand& high, const Shape& shape, const Operand& offset, Dtype dtype) {
-    check_key("integers", key);
-    if (!is_int(dtype)) fail(fmt::format("random.integers: the dtype must be an integer one, but it is {}", name(dtype)), {&key, 1});
-    if (low.is_number() && high.is_number() && low.number().i() >= high.number().i())
-        fail(fmt::format("random.integers: low is {} and high is {}; there is no integer in between", low.number().i(), high.number().i()), {&key, 1});
-    return compose("random.integers", with_key(key, {offset, low, high}), [&](const Nodes& in) {
-        return tenfold::random::integers(in[0], shape, offset_for(in[0], in[1]), convert(in[2], dtype), convert(in[3], dtype));
-    });
+Tensor integers(const Operand& key, const Operand& low, const Operand& high, const Shape& shape,
+                const Operand& offset, Dtype dtype) {
+  check_key("integers", key);
+  if (!is_int(dtype))
+    fail(fmt::format("random.integers: the dtype must be an integer one, but it is {}", name(dtype)),
+         {&key, 1});
+  if (low.is_number() && high.is_number() && low.number().i() >= high.number().i())
+    fail(fmt::format("random.integers: low is {} and high is {}; there is no integer in between",
+                     low.number().i(), high.number().i()),
+         {&key, 1});
+  return compose("random.integers", with_key(key, {offset, low, high}), [&](const Nodes& in) {
+    return tenfold::random::integers(in[0], shape, offset_for(in[0], in[1]), convert(in[2], dtype),
+                                     convert(in[3], dtype));
+  });
 }
 
 }  // namespace tenfold::lang::random

@@ -1,12 +1,11 @@
 #include "tenfold/runtime/allocator.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <sys/mman.h>
 #include <vector>
 
 #include "tenfold/base/error.h"
@@ -17,106 +16,108 @@ namespace {
 constexpr size_t kStepsPerOctave = 4;  // classes 1, 1.25, 1.5, 1.75 times a power of two
 constexpr size_t kClasses = 64 * kStepsPerOctave;
 constexpr size_t kHugeAlignment = size_t{2} << 20;
-// Kept beyond what was live at the peak: nothing. A program that is done with its memory may keep as much as it used.
+// Kept beyond what was live at the peak: nothing. A program that is done with its memory may keep as much as
+// it used.
 constexpr int64_t kKeptAtLeast = int64_t{64} << 20;
 
 struct ClassOf {
-    size_t index;
-    size_t bytes;
+  size_t index;
+  size_t bytes;
 };
 
 ClassOf class_of(size_t bytes) {
-    if (bytes <= kAlignment) return {0, kAlignment};
-    const size_t octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave + 1)
-    const size_t base = size_t{1} << octave;
-    const size_t step = std::max(base / kStepsPerOctave, kAlignment);
-    const size_t steps = (bytes - base + step - 1) / step;
-    return {octave * kStepsPerOctave + steps, base + steps * step};
+  if (bytes <= kAlignment) return {0, kAlignment};
+  const size_t octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave + 1)
+  const size_t base = size_t{1} << octave;
+  const size_t step = std::max(base / kStepsPerOctave, kAlignment);
+  const size_t steps = (bytes - base + step - 1) / step;
+  return {octave * kStepsPerOctave + steps, base + steps * step};
 }
 
 class Pool {
-public:
-    void* take(size_t bytes) {
-        const ClassOf c = class_of(bytes);
-        {
-            const std::lock_guard lock(mutex_);
-            ++statistics_.allocations;
-            auto& kept = kept_[c.index];
-            statistics_.live_bytes += static_cast<int64_t>(c.bytes);
-            statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.live_bytes);
-            if (!kept.empty()) {
-                void* block = kept.back();
-                kept.pop_back();
-                ++statistics_.reuses;
-                statistics_.cached_bytes -= static_cast<int64_t>(c.bytes);
-                return block;
-            }
-        }
-        void* block = fresh(c.bytes);
-        if (!block) {
-            trim();
-            block = fresh(c.bytes);
-        }
-        if (!block) {
-            const std::lock_guard lock(mutex_);
-            statistics_.live_bytes -= static_cast<int64_t>(c.bytes);
-            throw DeviceError(fmt::format("the machine has no memory left for a buffer of {} bytes ({} bytes are in use by "
-                                          "tenfold); drop arrays that are not needed, or work in smaller batches",
-                                          bytes, statistics_.live_bytes));
-        }
+ public:
+  void* take(size_t bytes) {
+    const ClassOf c = class_of(bytes);
+    {
+      const std::lock_guard lock(mutex_);
+      ++statistics_.allocations;
+      auto& kept = kept_[c.index];
+      statistics_.live_bytes += static_cast<int64_t>(c.bytes);
+      statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.live_bytes);
+      if (!kept.empty()) {
+        void* block = kept.back();
+        kept.pop_back();
+        ++statistics_.reuses;
+        statistics_.cached_bytes -= static_cast<int64_t>(c.bytes);
         return block;
+      }
     }
+    void* block = fresh(c.bytes);
+    if (!block) {
+      trim();
+      block = fresh(c.bytes);
+    }
+    if (!block) {
+      const std::lock_guard lock(mutex_);
+      statistics_.live_bytes -= static_cast<int64_t>(c.bytes);
+      throw DeviceError(
+          fmt::format("the machine has no memory left for a buffer of {} bytes ({} bytes are in use by "
+                      "tenfold); drop arrays that are not needed, or work in smaller batches",
+                      bytes, statistics_.live_bytes));
+    }
+    return block;
+  }
 
-    void give(void* block, size_t bytes) noexcept {
-        const ClassOf c = class_of(bytes);
-        {
-            const std::lock_guard lock(mutex_);
-            statistics_.live_bytes -= static_cast<int64_t>(c.bytes);
-            const int64_t limit = std::max(statistics_.peak_bytes, kKeptAtLeast);
-            if (statistics_.live_bytes + statistics_.cached_bytes + static_cast<int64_t>(c.bytes) <= limit) {
-                try {
-                    kept_[c.index].push_back(block);
-                    statistics_.cached_bytes += static_cast<int64_t>(c.bytes);
-                    return;
-                } catch (const std::bad_alloc&) {
-                }
-            }
+  void give(void* block, size_t bytes) noexcept {
+    const ClassOf c = class_of(bytes);
+    {
+      const std::lock_guard lock(mutex_);
+      statistics_.live_bytes -= static_cast<int64_t>(c.bytes);
+      const int64_t limit = std::max(statistics_.peak_bytes, kKeptAtLeast);
+      if (statistics_.live_bytes + statistics_.cached_bytes + static_cast<int64_t>(c.bytes) <= limit) {
+        try {
+          kept_[c.index].push_back(block);
+          statistics_.cached_bytes += static_cast<int64_t>(c.bytes);
+          return;
+        } catch (const std::bad_alloc&) {
         }
-        std::free(block);
+      }
     }
+    std::free(block);
+  }
 
-    void trim() noexcept {
-        const std::lock_guard lock(mutex_);
-        for (auto& blocks : kept_) {
-            for (void* block : blocks) std::free(block);
-            blocks.clear();
-        }
-        statistics_.cached_bytes = 0;
+  void trim() noexcept {
+    const std::lock_guard lock(mutex_);
+    for (auto& blocks : kept_) {
+      for (void* block : blocks) std::free(block);
+      blocks.clear();
     }
+    statistics_.cached_bytes = 0;
+  }
 
-    MemoryStatistics statistics() {
-        const std::lock_guard lock(mutex_);
-        return statistics_;
-    }
+  MemoryStatistics statistics() {
+    const std::lock_guard lock(mutex_);
+    return statistics_;
+  }
 
-private:
-    static void* fresh(size_t bytes) {
-        if (bytes < kHugePageBytes) return std::aligned_alloc(kAlignment, bytes);
-        const size_t rounded = (bytes + kHugeAlignment - 1) / kHugeAlignment * kHugeAlignment;
-        void* block = std::aligned_alloc(kHugeAlignment, rounded);
-        if (block) madvise(block, rounded, MADV_HUGEPAGE);  // a hint: a refusal changes nothing
-        return block;
-    }
+ private:
+  static void* fresh(size_t bytes) {
+    if (bytes < kHugePageBytes) return std::aligned_alloc(kAlignment, bytes);
+    const size_t rounded = (bytes + kHugeAlignment - 1) / kHugeAlignment * kHugeAlignment;
+    void* block = std::aligned_alloc(kHugeAlignment, rounded);
+    if (block) madvise(block, rounded, MADV_HUGEPAGE);  // a hint: a refusal changes nothing
+    return block;
+  }
 
-    std::mutex mutex_;
-    std::array<std::vector<void*>, kClasses> kept_;
-    MemoryStatistics statistics_;
+  std::mutex mutex_;
+  std::array<std::vector<void*>, kClasses> kept_;
+  MemoryStatistics statistics_;
 };
 
 // Never destroyed: buffers may outlive static destructors.
 Pool& pool() {
-    static Pool* const instance = new Pool;
-    return *instance;
+  static Pool* const instance = new Pool;
+  return *instance;
 }
 
 }  // namespace

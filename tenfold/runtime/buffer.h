@@ -8,22 +8,23 @@
 namespace tenfold {
 
 class Buffer {
-public:
-    explicit Buffer(size_t bytes);                                          // of the allocator, not cleared
-    Buffer(void* foreign, size_t bytes, std::function<void()> deleter);     // deleter: called once, from any thread
-    ~Buffer();
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
+ public:
+  explicit Buffer(size_t bytes);  // of the allocator, not cleared
+  Buffer(void* foreign, size_t bytes,
+         std::function<void()> deleter);  // deleter: called once, from any thread
+  ~Buffer();
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
 
-    std::byte* data() const { return data_; }
-    size_t bytes() const { return bytes_; }
-    bool foreign() const { return foreign_; }
+  std::byte* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  bool foreign() const { return foreign_; }
 
-private:
-    std::byte* data_;
-    size_t bytes_;
-    bool foreign_ = false;
-    std::function<void()> deleter_;
+ private:
+  std::byte* data_;
+  size_t bytes_;
+  bool foreign_ = false;
+  std::function<void()> deleter_;
 };
 
 using BufferRef = std::shared_ptr<Buffer>;

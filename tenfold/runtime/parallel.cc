@@ -1,12 +1,12 @@
 #include "tenfold/runtime/parallel.h"
 
+#include <algorithm>
+#include <thread>
+
 #include <oneapi/tbb/blocked_range.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
-
-#include <algorithm>
-#include <thread>
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/knobs.h"
@@ -16,60 +16,61 @@ namespace tenfold {
 namespace {
 
 int threads_wanted() {
-    const int64_t asked = knob_int("TENFOLD_THREADS");
-    if (asked < 0 || asked > 4096)
-        user_error("TENFOLD_THREADS is {}, which is not between 0 (one thread per core) and 4096", asked);
-    return asked > 0 ? static_cast<int>(asked) : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int64_t asked = knob_int("TENFOLD_THREADS");
+  if (asked < 0 || asked > 4096)
+    user_error("TENFOLD_THREADS is {}, which is not between 0 (one thread per core) and 4096", asked);
+  return asked > 0 ? static_cast<int>(asked)
+                   : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 // Never destroyed: kernels may run while the process ends.
 tbb::task_arena& arena() {
-    static auto* const instance = new tbb::task_arena(thread_count());
-    return *instance;
+  static auto* const instance = new tbb::task_arena(thread_count());
+  return *instance;
 }
 
 struct Scratch {
-    void* block = nullptr;
-    size_t bytes = 0;
-    ~Scratch() {
-        if (block) release(block, bytes);
-    }
+  void* block = nullptr;
+  size_t bytes = 0;
+  ~Scratch() {
+    if (block) release(block, bytes);
+  }
 };
 
 }  // namespace
 
 int thread_count() {
-    static const int count = threads_wanted();
-    return count;
+  static const int count = threads_wanted();
+  return count;
 }
 
 void parallel_ranges(int64_t blocks, RangeBody body, void* context) {
-    const int64_t parts = std::min<int64_t>(thread_count(), blocks);
-    if (parts <= 1) {
-        body(context, 0, blocks);
-        return;
-    }
-    arena().execute([=] {
-        tbb::parallel_for(
-            tbb::blocked_range<int64_t>(0, parts, 1),
-            [=](const tbb::blocked_range<int64_t>& range) {
-                for (int64_t part = range.begin(); part < range.end(); ++part)
-                    body(context, blocks * part / parts, blocks * (part + 1) / parts);
-            },
-            tbb::static_partitioner());
-    });
+  const int64_t parts = std::min<int64_t>(thread_count(), blocks);
+  if (parts <= 1) {
+    body(context, 0, blocks);
+    return;
+  }
+  arena().execute([=] {
+    tbb::parallel_for(
+        tbb::blocked_range<int64_t>(0, parts, 1),
+        [=](const tbb::blocked_range<int64_t>& range) {
+          for (int64_t part = range.begin(); part < range.end(); ++part)
+            body(context, blocks * part / parts, blocks * (part + 1) / parts);
+        },
+        tbb::static_partitioner());
+  });
 }
 
 void* thread_scratch(int64_t bytes) {
-    thread_local Scratch scratch;
-    const auto wanted = static_cast<size_t>(bytes);
-    if (scratch.bytes < wanted || !scratch.block) {
-        if (scratch.block) release(scratch.block, scratch.bytes);
-        scratch = {};
-        scratch.block = allocate(wanted);
-        scratch.bytes = wanted;
-    }
-    return scratch.block;
+  thread_local Scratch scratch;
+  const auto wanted = static_cast<size_t>(bytes);
+  if (scratch.bytes < wanted || !scratch.block) {
+    if (scratch.block) release(scratch.block, scratch.bytes);
+    scratch = {};
+    scratch.block = allocate(wanted);
+    scratch.bytes = wanted;
+  }
+  return scratch.block;
 }
 
 }  // namespace tenfold

@@ -1,5 +1,5 @@
-// A launch on the CPU: block ranges over the threads of one arena. Ranges are split evenly and statically; blocks are
-// independent, so the bits do not depend on the number of threads.
+// A launch on the CPU: block ranges over the threads of one arena. Ranges are split evenly and statically;
+// blocks are independent, so the bits do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,13 @@ namespace tenfold {
 
 int thread_count();  // TENFOLD_THREADS, or one per core; read once
 
-// body(context, begin, end) for ranges that cover [0, blocks). An exception of one range is rethrown after all have ended.
+// body(context, begin, end) for ranges that cover [0, blocks). An exception of one range is rethrown after
+// all have ended.
 using RangeBody = void (*)(void* context, int64_t begin, int64_t end);
 void parallel_ranges(int64_t blocks, RangeBody body, void* context);
 
-// 64-byte aligned memory of the calling thread, valid until its next call on this thread. Contents are anything.
+// 64-byte aligned memory of the calling thread, valid until its next call on this thread. Contents are
+// anything.
 void* thread_scratch(int64_t bytes);
 
 }  // namespace tenfold

@@ -1,9 +1,11 @@
 """Every message a user can cause says what came, what was needed, where, and what to do. In full."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+
 import tenfold as tn
 
 X = tn.asarray(np.ones((32, 128), np.float32))
@@ -37,8 +39,9 @@ def test_shapes():
 def test_the_line_is_the_users():
     with pytest.raises(tn.UserError) as caught:
         X + W  # this line
-    line = next(i for i, text in enumerate(open(__file__), 1) if "# this line" in text)
-    made = next(i for i, text in enumerate(open(__file__), 1) if text.startswith("X = "))
+    lines = Path(__file__).read_text().splitlines()
+    line = next(i for i, text in enumerate(lines, 1) if "# this line" in text)
+    made = next(i for i, text in enumerate(lines, 1) if text.startswith("X = "))
     assert f"called at test_errors.py:{line}\n" in str(caught.value)
     assert f"x: f32[32,128]   from test_errors.py:{made}\n" in str(caught.value)
 
@@ -51,7 +54,9 @@ def test_dtypes():
         "  y: i64[2]   from test_errors.py:N"
     )
     assert message(tn.zeros, 3, dtype="f31").startswith("'f31' is no dtype; the dtypes are bool, i8,")
-    assert message(lambda: tn.ones(2) & 1).startswith("bitwise_and takes bool, integers, but x is f32[2]. Convert it first.\n  called at")
+    assert message(lambda: tn.ones(2) & 1).startswith(
+        "bitwise_and takes bool, integers, but x is f32[2]. Convert it first.\n  called at"
+    )
 
 
 def test_axes_and_indices():
@@ -72,8 +77,12 @@ def test_axes_and_indices():
 
 
 def test_contractions():
-    assert message(tn.einsum, "mk,kn->mn", X, W).startswith('contract "mk,kn->mn": axis k is 128 in the first input (f32[32,128])')
-    assert message(tn.einsum, "mk,kn->mz", X, W).startswith('einsum "mk,kn->mz": axis z of the result is in no input\n')
+    assert message(tn.einsum, "mk,kn->mn", X, W).startswith(
+        'contract "mk,kn->mn": axis k is 128 in the first input (f32[32,128])'
+    )
+    assert message(tn.einsum, "mk,kn->mz", X, W).startswith(
+        'einsum "mk,kn->mz": axis z of the result is in no input\n'
+    )
     assert message(tn.einsum, "mk->m", X, W).startswith('einsum "mk->m": it names 1 inputs, but 2 came\n')
 
 
@@ -85,7 +94,9 @@ def test_what_is_no_tensor():
     assert message(tn.asarray, [[1, 2], [3]]) == (
         "asarray: the nested lists are ragged: at depth 1 one has 2 elements and another 1.\n  called at test_errors.py:N"
     )
-    assert message(lambda: tn.exp(tn.ones(2)) + 2**70).startswith("the integer 1180591620717411303424 does not fit into 64 bits")
+    assert message(lambda: tn.exp(tn.ones(2)) + 2**70).startswith(
+        "the integer 1180591620717411303424 does not fit into 64 bits"
+    )
 
 
 def test_if_on_a_traced_tensor():
@@ -101,25 +112,40 @@ def test_if_on_a_traced_tensor():
     )
 
 
-@pytest.mark.parametrize("look", [float, int, lambda x: x.item(), lambda x: x.tolist(), lambda x: range(10)[x.astype(tn.int32)]])
+@pytest.mark.parametrize(
+    "look", [float, int, lambda x: x.item(), lambda x: x.tolist(), lambda x: range(10)[x.astype(tn.int32)]]
+)
 def test_looking_at_a_traced_tensor(look):
     text = message(tn.jit(lambda x: look(x)), tn.asarray(1.0))
-    assert "of a traced tensor was asked for, but while jit of <lambda> is traced there are types and no values." in text
+    assert (
+        "of a traced tensor was asked for, but while jit of <lambda> is traced there are types and no values."
+        in text
+    )
     assert "pass it as a static argument if it is a plain number." in text
 
 
 def test_numpy_of_a_traced_tensor():
     text = message(tn.jit(lambda x: x.numpy()), tn.asarray(1.0))
-    assert text.startswith("the NumPy array of a traced tensor was asked for, but while jit of <lambda> is traced")
+    assert text.startswith(
+        "the NumPy array of a traced tensor was asked for, but while jit of <lambda> is traced"
+    )
     assert text.endswith("Compute with the functions of tn instead of NumPy's.")
 
 
 def test_the_truth_of_many():
-    assert message(bool, X) == "the truth of f32[32,128] with 4096 elements is not defined.\n  called at test_errors.py:N\n  Use tn.any or tn.all."
+    assert (
+        message(bool, X)
+        == "the truth of f32[32,128] with 4096 elements is not defined.\n  called at test_errors.py:N\n  Use tn.any or tn.all."
+    )
 
 
 def test_a_carry_that_changes_type():
-    assert message(tn.scan, lambda c, t: ({"a": c["a"], "b": c["b"].astype(tn.int32)}, None), {"a": 0.0, "b": tn.ones(3)}, length=4) == (
+    assert message(
+        tn.scan,
+        lambda c, t: ({"a": c["a"], "b": c["b"].astype(tn.int32)}, None),
+        {"a": 0.0, "b": tn.ones(3)},
+        length=4,
+    ) == (
         "scan: carry ['b'] enters as f32[3] but the body returns i32[3]; a carry keeps its type.\n  called at test_errors.py:N\n"
         "  Start from a i32 carry, or convert the result with astype."
     )
@@ -131,7 +157,7 @@ def test_a_carry_that_changes_type():
         "scan: the carry enters as * but the body returns (*, *); a carry keeps its structure.\n  called at test_errors.py:N"
     )
     assert message(tn.scan, lambda c, t: c, tn.ones(3), length=4) == (
-        "scan: the body must return (carry, y), but it returned a tenfold._tenfold.Tensor.\n  called at test_errors.py:N\n"
+        "scan: the body must return (carry, y), but it returned a Tensor.\n  called at test_errors.py:N\n"
         "  Return (carry, None) if there is nothing to collect."
     )
     assert message(tn.scan, lambda c, t: (c, None), 0.0) == (
@@ -147,7 +173,9 @@ def test_predicates():
     assert message(tn.cond, True, lambda: tn.ones(2), lambda: tn.ones(3)).startswith(
         "cond: result 0 is f32[2] in one branch but f32[3] in the other; both must return the same type.\n"
     )
-    assert message(tn.while_loop, lambda c: c, lambda c: c + 1, 1.0).startswith("while_loop: the condition must be one bool, but it is f32[].\n")
+    assert message(tn.while_loop, lambda c: c, lambda c: c + 1, 1.0).startswith(
+        "while_loop: the condition must be one bool, but it is f32[].\n"
+    )
 
 
 def test_gradients():
@@ -196,7 +224,9 @@ def test_a_loop_that_never_ends_while_tracing():
             x = x + 1
 
     text = message(loop, tn.asarray(1.0))
-    assert text.startswith("jit of loop has recorded 1000000 operations and goes on (now at test_errors.py:N).\n")
+    assert text.startswith(
+        "jit of loop has recorded 1000000 operations and goes on (now at test_errors.py:N).\n"
+    )
     assert text.endswith("use tn.scan, tn.while_loop or tn.cond.")
 
 
@@ -205,9 +235,19 @@ def test_leaked_tracers():
     f = tn.jit(lambda x: kept.append(x * 2) or x)
     f(tn.ones(3))
     expected = "Return it from the traced function instead of"
-    for use in (lambda: kept[0] + 1, lambda: kept[0].item(), lambda: f(kept[0]), lambda: tn.jit(lambda x: x + kept[0])(tn.ones(3)), lambda: repr(kept[0] + 1)):
+    for use in (
+        lambda: kept[0] + 1,
+        lambda: kept[0].item(),
+        lambda: f(kept[0]),
+        lambda: tn.jit(lambda x: x + kept[0])(tn.ones(3)),
+        lambda: repr(kept[0] + 1),
+    ):
         text = message(use)
-        assert "made while jit of <lambda> was traced" in text and "that trace is over" in text and expected in text
+        assert (
+            "made while jit of <lambda> was traced" in text
+            and "that trace is over" in text
+            and expected in text
+        )
 
 
 def test_jit_arguments():
@@ -215,9 +255,18 @@ def test_jit_arguments():
         "jit of <lambda>: an argument is a str, which is no tensor, number or structure of them.\n  called at test_errors.py:N\n"
         "  Name it in static=, so that the function is compiled for each value of it."
     )
-    assert message(tn.jit, lambda x: x, static="y") == 'jit: static names "y", but the function\'s parameters are x.\n  called at test_errors.py:N'
-    assert message(tn.jit, lambda x: x, dims={"y": ("n",)}) == 'jit: dims names "y", but the function\'s parameters are x.\n  called at test_errors.py:N'
-    assert message(tn.jit, lambda x: x, allow=("fast",)) == 'jit: allow names "fast", which is no grant: choose of factor, online.\n  called at test_errors.py:N'
+    assert (
+        message(tn.jit, lambda x: x, static="y")
+        == 'jit: static names "y", but the function\'s parameters are x.\n  called at test_errors.py:N'
+    )
+    assert (
+        message(tn.jit, lambda x: x, dims={"y": ("n",)})
+        == 'jit: dims names "y", but the function\'s parameters are x.\n  called at test_errors.py:N'
+    )
+    assert (
+        message(tn.jit, lambda x: x, allow=("fast",))
+        == 'jit: allow names "fast", which is no grant: choose of factor, online.\n  called at test_errors.py:N'
+    )
     assert message(tn.jit(lambda x, s: x, static=1), tn.ones(2), [1]) == (
         "jit of <lambda>: the static argument s is a list, which has no hash.\n  called at test_errors.py:N\n"
         "  Pass something hashable: a number, a string, a tuple, a function."
@@ -225,9 +274,9 @@ def test_jit_arguments():
     assert message(tn.jit(lambda x: x, dims={"x": ("n", 4)}), tn.ones((3, 5))) == (
         "jit of <lambda>: axis 1 of an argument is 5, but dims says 4.\n  called at test_errors.py:N"
     )
-    assert message(tn.jit(lambda x, y: x + y, dims={"x": ("n",), "y": ("n",)}), tn.ones(3), tn.ones(4)).startswith(
-        "<lambda>: axis 0 of argument 1 is 4, but dims says n, which is 3 here.\n"
-    )
+    assert message(
+        tn.jit(lambda x, y: x + y, dims={"x": ("n",), "y": ("n",)}), tn.ones(3), tn.ones(4)
+    ).startswith("<lambda>: axis 0 of argument 1 is 4, but dims says n, which is 3 here.\n")
     assert message(tn.jit(lambda x: "text"), tn.ones(2)) == (
         "jit of <lambda>: the function returned a str, but it must return tensors or structures of them.\n  called at test_errors.py:N"
     )

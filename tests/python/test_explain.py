@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+
 import tenfold as tn
 
 X = np.ones((64, 1024), np.float32)
@@ -20,13 +21,28 @@ def test_fields():
     assert e.bytes_read == e.bytes_written == X.nbytes and e.bytes_least == 2 * X.nbytes
     assert e.flops > X.size and 0 < e.seconds < 1 and len(e.kernels) == 1
     kernel = e.kernels[0]
-    assert kernel.bytes_read == X.nbytes and kernel.times == 1 and "exp" in kernel.operations or kernel.operations
-    assert "grid" in kernel.tile and set(e.passes) == {"verify", "simplify", "expand", "simplify_core", "plan", "target"}
+    assert (
+        kernel.bytes_read == X.nbytes and kernel.times == 1 and "exp" in kernel.operations
+    ) or kernel.operations
+    assert "grid" in kernel.tile and set(e.passes) == {
+        "verify",
+        "simplify",
+        "expand",
+        "simplify_core",
+        "plan",
+        "target",
+    }
 
 
 def test_text():
     text = str(tn.explain(tn.jit(softmax), X))
-    for line in (r"launches +1\n", r"bytes +262144 read, 262144 written", r"least bytes +524288 .*moved / least = 1\.00", r"bound by ", r"kernel k0"):
+    for line in (
+        r"launches +1\n",
+        r"bytes +262144 read, 262144 written",
+        r"least bytes +524288 .*moved / least = 1\.00",
+        r"bound by ",
+        r"kernel k0",
+    ):
         assert re.search(line, text), line
 
 
@@ -42,7 +58,7 @@ def test_the_profile_shows_what_explain_predicts():
     with tn.profile() as p:
         f(X)
         f(X)
-    (name, runs, seconds, moved), = p.rows
+    ((name, runs, seconds, moved),) = p.rows
     assert runs == 2 and seconds > 0 and moved == 2 * tn.explain(f, X).bytes_least and name in str(p)
 
 
@@ -50,7 +66,11 @@ def test_the_page_stands_alone(tmp_path):
     path = tmp_path / "softmax.html"
     tn.explain(softmax, X).html(path)
     page = path.read_text()
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page) and "<script" not in page and "<link" not in page
+    assert (
+        not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
+        and "<script" not in page
+        and "<link" not in page
+    )
     svg = ElementTree.fromstring(re.search(r"<svg.*</svg>", page, re.S).group(0))
     assert len(list(svg.iter("{http://www.w3.org/2000/svg}rect"))) >= 5
     assert "256 KiB" in page and "kernel k0" in page and ("vmax" in page or "ret" in page)

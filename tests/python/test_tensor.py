@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import tenfold as tn
 
 A = np.arange(24, dtype=np.float32).reshape(2, 3, 4) - 7.5
@@ -80,7 +81,22 @@ def test_promotion_is_the_array_apis():
             tn.ones(2, dtype=a) + tn.ones(2, dtype=b)
 
 
-UNARY = ["exp", "expm1", "sin", "cos", "tanh", "floor", "ceil", "round", "trunc", "abs", "neg", "sign", "isnan", "isfinite"]
+UNARY = [
+    "exp",
+    "expm1",
+    "sin",
+    "cos",
+    "tanh",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "abs",
+    "neg",
+    "sign",
+    "isnan",
+    "isfinite",
+]
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -149,8 +165,16 @@ def test_powers():
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_reductions(name, axis, keepdims):
     a = A / 8
-    check(getattr(tn, name)(tn.asarray(a), axis=axis, keepdims=keepdims), getattr(np, name)(a, axis=axis, keepdims=keepdims), rtol=1e-5)
-    check(getattr(tn.asarray(a), name)(axis=axis, keepdims=keepdims), getattr(np, name)(a, axis=axis, keepdims=keepdims), rtol=1e-5)
+    check(
+        getattr(tn, name)(tn.asarray(a), axis=axis, keepdims=keepdims),
+        getattr(np, name)(a, axis=axis, keepdims=keepdims),
+        rtol=1e-5,
+    )
+    check(
+        getattr(tn.asarray(a), name)(axis=axis, keepdims=keepdims),
+        getattr(np, name)(a, axis=axis, keepdims=keepdims),
+        rtol=1e-5,
+    )
 
 
 def test_other_reductions():
@@ -219,7 +243,11 @@ def test_contractions():
     }.items():  # fmt: skip
         check(tn.einsum(spec, *args), np.einsum(spec, *args), rtol=1e-5)
     check(tn.tensordot(a, a, axes=([1, 2], [1, 2])), np.tensordot(a, a, axes=([1, 2], [1, 2])), rtol=1e-5)
-    check(tn.tensordot(a, b.transpose(0, 2, 1)[0].T[:, :, None], axes=1), np.tensordot(a, b.transpose(0, 2, 1)[0].T[:, :, None], axes=1), rtol=1e-5)
+    check(
+        tn.tensordot(a, b.transpose(0, 2, 1)[0].T[:, :, None], axes=1),
+        np.tensordot(a, b.transpose(0, 2, 1)[0].T[:, :, None], axes=1),
+        rtol=1e-5,
+    )
 
 
 def test_looking():

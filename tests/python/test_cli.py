@@ -1,0 +1,86 @@
+"""The tenfold command, as a shell runs it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+COMMAND = (
+    os.environ.get("TENFOLD_COMMAND")
+    or shutil.which("tenfold", path=str(Path(sys.executable).parent))
+    or shutil.which("tenfold")
+)
+pytestmark = pytest.mark.skipif(not COMMAND, reason="the tenfold command is not installed here")
+
+PROGRAM = """tenfold 1
+graph main(x: f32[2,3], y: f32[3]) {
+  %0 = broadcast(%y) shape=[2,3] axes=[1]
+  %1 = mul(%x, %0)
+  return %1
+}
+"""
+
+
+def tenfold(*arguments):
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "product.ten"
+    path.write_text(PROGRAM)
+    return path
+
+
+def test_run(program, tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+    np.save(tmp_path / "y.npy", np.float32([1, 10, 100]))
+    done = tenfold(
+        "run", program, "-i", f"x={tmp_path / 'x.npy'}", "-i", f"y={tmp_path / 'y.npy'}", "--check"
+    )
+    assert done.returncode == 0 and done.stdout.splitlines() == [
+        "f32[2,3] 0.0, 10.0, 200.0, 3.0, 40.0, 500.0",
+        "result 0: differs from the interpreter by at most 0 (relative to 1 + |value|)",
+    ]
+
+
+def test_explain(program, tmp_path):
+    done = tenfold("explain", program, "--html", tmp_path / "page.html")
+    assert done.returncode == 0 and done.stdout.startswith(
+        "launches     1\nclusters     1\nbytes        36 read, 24 written"
+    )
+    assert "<svg" in (tmp_path / "page.html").read_text()
+
+
+def test_bad_programs(program, tmp_path):
+    program.write_text(PROGRAM.replace("mul(%x, %0)", "mul(%x, %y)"))
+    done = tenfold("run", program)
+    assert done.returncode == 1 and f"{program}:4:" in done.stderr and "mul" in done.stderr
+    assert (
+        tenfold("run", tmp_path / "absent.ten").stderr == f"tenfold: cannot open {tmp_path / 'absent.ten'}\n"
+    )
+
+
+def test_bad_arguments(program, tmp_path):
+    program.write_text(PROGRAM)
+    np.save(tmp_path / "y.npy", np.float64([1, 10]))
+    assert (
+        "parameter y is f32[3], but f64[2]" in tenfold("run", program, "-i", f"y={tmp_path / 'y.npy'}").stderr
+    )
+    assert (
+        "the program has no parameter z; its parameters are x, y"
+        in tenfold("run", program, "-i", f"z={tmp_path / 'y.npy'}").stderr
+    )
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff")
+    assert (
+        "is not a NumPy file that can be read"
+        in tenfold("run", program, "-i", f"y={tmp_path / 'bad.npy'}").stderr
+    )
+
+
+def test_knobs():
+    assert "TENFOLD_THREADS" in tenfold("knobs").stdout
