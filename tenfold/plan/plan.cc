@@ -145,7 +145,7 @@ private:
             if (i.kind == Inst::Kind::compute) work += flat_.ops[i.op].node->prim->cost;
         }
         if (contract) return 4;
-        if (!axes.time.empty()) return 1;
+        if (!axes.time.empty()) return 2;   // two vectors hide each other's latency
         return work > 60 ? 2 : 4;
     }
 
