@@ -420,6 +420,10 @@ private:
                 Form f = space().resolve(Form::of(a));
                 if (!f.is_atom()) throw Barrier{"a trajectory that is read in another order than it is made"};
                 a = f.terms[0].atom;
+                // One loop cannot run both ways: what a forward scan collects, a reverse one (its derivative) reads from the end.
+                for (auto [other, o] : atoms)
+                    if (other == a && flat_.scopes[o].reverse != flat_.scopes[s].reverse)
+                        throw Barrier{"a trajectory that is read in another order than it is made"};
                 atoms.push_back({a, static_cast<int>(s)});
             }
         for (Inst& i : insts) {
