@@ -8,7 +8,7 @@ An environment is a description of ONE simulated thing, written once on tensors:
     random_action(key, t) -> action         optional: without it 0 or 1, the top bit of word t of the key
 
 States, observations and actions are tensors or structures of them (tuples, dicts, dataclasses ...).
-Those that are written in C++ have an id, see known(). docs/environments.md has how random numbers are derived.
+Those that are written in C++ have an id, see known(). docs/environments.md: how random numbers are derived.
 """
 
 from collections import namedtuple
