@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <random>
 
-#include <tenfold/env/rollout.h>
 #include <tenfold/tenfold.h>
 
 namespace tn = tenfold::lang;

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "tenfold/compile/explain.h"
+#include "tenfold/env/rollout.h"
 #include "tenfold/generated/ops.h"
 #include "tenfold/lang/function.h"
 #include "tenfold/lang/jit.h"
