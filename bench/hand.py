@@ -62,13 +62,13 @@ class _Policy(ctypes.Structure):
     )
 
 
-def _call(function, arguments, *inputs):
+def _call(function, arguments, *kept):
     """function(&arguments), which keeps alive the arrays that `arguments` points to."""
 
     def run():
         function(ctypes.byref(arguments))
 
-    run.inputs = inputs
+    run.kept = kept
     return run
 
 
@@ -87,7 +87,7 @@ def rollout(keys, steps, threads=2, emit=False, streaming=False, packed=False):
         pointer(keys), envs, steps, threads, packed, streaming, 0,
         *[pointer(out.get(n)) for n in ("returns", "episodes", *_fields)],
     )  # fmt: skip
-    return _call(lib.hand_cartpole, arguments, keys), out
+    return _call(lib.hand_cartpole, arguments, keys, out), out
 
 
 def policy_rollout(keys, steps, weights, tanh, threads=2):
@@ -105,4 +105,4 @@ def policy_rollout(keys, steps, weights, tanh, threads=2):
         pointer(out["returns"]),
         pointer(out["episodes"]),
     )
-    return _call(lib.hand_cartpole_policy, arguments, keys, kept), out
+    return _call(lib.hand_cartpole_policy, arguments, keys, kept, out), out

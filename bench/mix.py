@@ -26,7 +26,10 @@ def _assembly(path, function):
 
 
 def _is_arithmetic(line):
-    return ("zmm" in line or "%k" in line) and not re.match(r"vmov(d?q?[au]|u?aps|ups|dqa|dqu|nt)\S*\s", line)
+    moves = (
+        r"(vmov(d?q?[au]|[au]p[sd]|dq[au]|nt)\S*|vp?broadcast\S*)\s"  # the loop keeps constants in registers
+    )
+    return ("zmm" in line or "%k" in line) and not re.match(moves, line)
 
 
 def _mca(lines):

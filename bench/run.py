@@ -90,7 +90,7 @@ def main():
         harness.notes.clear()
         try:
             rows = module.measure(peers)
-        except harness.Impossible as error:
+        except (harness.Impossible, AssertionError) as error:
             failed = True
             print(f"  ERROR: {error}", flush=True)
             continue

@@ -22,7 +22,7 @@ def candidates():
         case = cartpole("random", envs, 50, kind="envpool", threads=threads, batch=batch)
         out[f"envpool/{threads} threads, {batch} of {envs}"] = ("simulators", case)
     for envs in (64, 4096):
-        out[f"sync/{envs}"] = ("simulators", cartpole("random", envs, 2**14 // envs, kind="sync"))
+        out[f"sync/{envs}"] = ("simulators", cartpole("random", envs, 2**18 // envs, kind="sync"))
     for envs in (1024, 4096, 16384, 65536):
         steps = min(STEPS, 2**22 // envs)
         out[f"vector/{envs}"] = ("simulators", cartpole("random", envs, steps, kind="vector"))
@@ -41,7 +41,7 @@ def candidates():
 
 
 def measure(peers):
-    check = check_folded(17, 30)  # short runs cut episodes off; 22.4 at length
+    check = check_folded(15, 45)  # short runs cut episodes off; 22.4 at length
     contenders, cases, names = search(peers, candidates(), check)
     for label in ("tenfold", "hand"):
         contenders[label] = peers[label]

@@ -13,7 +13,7 @@ TARGETS = {"relu": {"eager": 4, "compiled": 2.2}, "tanh": {"eager": 2.8, "compil
 def candidates(policy):
     out = {}
     for envs in (1024, 4096, 16384, 65536):
-        steps = min(STEPS, 2**19 // envs)
+        steps = max(50, min(STEPS, 2**19 // envs))  # long enough for episodes to end
         out[f"eager/{envs}"] = ("torch_", cartpole(policy, envs, steps, eager=True))
         for generator in ("threefry2x32", "unsafe_rbg"):
             out[f"jax/batched, {generator}, {envs}"] = (

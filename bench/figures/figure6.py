@@ -56,8 +56,13 @@ def measure(peers):
             timings = interleave(contenders, cases, check, rounds=3 if size == 1 << 28 else 5, seconds=0.1)
             for name, t in timings.items():
                 if size > CACHES:
-                    least = ops.moved_least(op, size)
-                    at_most(f"{op} of {name}", least / t.best, 1.25 * bandwidth, "bytes/s")
+                    moved = ops.moved_least(op, size) / t.best
+                    for _ in range(5):  # the copy may have met a busy moment
+                        if moved < 1.1 * bandwidth:
+                            break
+                        again = peers["hand3"].call("copy_bandwidth", size=size)
+                        bandwidth = max(bandwidth, again["copy"])
+                    at_most(f"{op} of {name}", moved, 1.1 * bandwidth, "bytes/s")
                 rows.append(Row(6, f"{NAMES[size]}: {op}, {name}", t.seconds * 1e6, "us"))
             peer = min(
                 (n for n in timings if n.startswith(("torch", "jax"))),
