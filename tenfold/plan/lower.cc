@@ -783,7 +783,10 @@ private:
                     else if (here.contains(p) && item[p] != in->second) place(p);
             auto branch = std::make_unique<tile::If>();
             branch->mask = input_of(body, scope, v.select, 0);
-            for (int m : v.body) statement(m, scope, branch->body);
+            Scope inside = scope;   // what is read back in here is not there for those outside
+            for (int m : v.body) statement(m, inside, branch->body);
+            for (int m : v.body)
+                if (auto at = inside.find(m); at != inside.end()) scope[m] = at->second;
             body.push_back(std::move(branch));
         };
         for (int i : list)
