@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kSearchNodes = 4096;   // clusters above this are not merged further: planning stays linear
 constexpr int kMergeAttempts = 20000;
+constexpr size_t kCousins = 32;         // a value of more users than this does not make them neighbours
 constexpr double kLaunchWorth = 1e-3;   // of the cost: what a launch less may cost, for its buffers and its wait are not counted
 
 struct Candidate {
@@ -41,6 +42,55 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
     c.serial = work < m.serial_limit || units < 2;
     c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
     return c;
+}
+
+// A large reduction with too few results to keep the units busy becomes a reduction of partial ones. The number of parts depends
+// on the shape alone, so the order of the sum does too. Reductions of one value split alike and go on sharing its loads.
+constexpr int64_t kSplitElements = 1 << 18;
+constexpr int64_t kSplitResults = 128;
+constexpr int64_t kSplitParts = 64;
+
+// The reduction of x in two steps, or null where it does not pay or no axis divides.
+NodeRef split_reduction(const Node& n, const NodeRef& x) {
+    if (n.prim->kind != Kind::reduce || n.prim->expand || !is_const(x->shape())) return {};
+    if (volume(x->shape()).value() < kSplitElements || volume(n.shape()).value() >= kSplitResults) return {};
+    const Ints& axes = n.attrs.ints("axes");
+    auto reduced = [&](int64_t d) { return std::find(axes.begin(), axes.end(), d) != axes.end(); };
+    int64_t kept = 0;   // where the parts end up among what is left
+    for (int64_t axis = 0; axis < x->rank(); ++axis) {
+        if (!reduced(axis)) {
+            ++kept;
+            continue;
+        }
+        int64_t extent = x->shape()[axis].value(), parts = kSplitParts;
+        while (parts > 1 && (extent % parts || extent / parts < 2)) parts /= 2;
+        if (parts == 1) continue;
+        Shape shape = x->shape();
+        shape[axis] = extent / parts;
+        shape.insert(shape.begin() + axis, parts);
+        Ints inner;
+        for (int64_t a : axes) inner.push_back(a < axis ? a : a + 1);
+        NodeRef partial = make(*n.prim, {build::reshape(x, shape)}, {{"axes", inner}});
+        return make(*n.prim, {partial}, {{"axes", Ints{kept}}});
+    }
+    return {};
+}
+
+Graph split_reductions(const Graph& graph) {
+    std::unordered_map<const Node*, NodeRef> done;
+    for (const NodeRef& n : topological(graph.results)) {
+        Nodes inputs;
+        bool same = true;
+        for (const NodeRef& i : n->inputs) {
+            inputs.push_back(done.at(i.get()));
+            same = same && inputs.back() == i;
+        }
+        NodeRef split = inputs.empty() ? NodeRef() : split_reduction(*n, inputs[0]);
+        done[n.get()] = split ? split : same ? n : make(*n->prim, inputs, n->attrs);
+    }
+    Graph out = graph;
+    for (NodeRef& r : out.results) r = done.at(r.get());
+    return out;
 }
 
 class Planner {
@@ -278,13 +328,15 @@ private:
             for (int u : clusters_[c]) {
                 for (int v : flat_.units[u].inputs) {
                     near.insert(cluster_of_[v]);
-                    if (unit_users_[v].size() < 32)
-                        for (int w : unit_users_[v]) near.insert(cluster_of_[w]);
+                    if (clusters_[cluster_of_[v]].size() >= kCousins) continue;
+                    for (int w : clusters_[cluster_of_[v]])   // what is made of the same launch
+                        if (unit_users_[w].size() < kCousins)
+                            for (int x : unit_users_[w]) near.insert(cluster_of_[x]);
                 }
                 for (int v : unit_users_[u]) near.insert(cluster_of_[v]);
                 for (int o : flat_.units[u].ops)
                     for (int i : flat_.ops[o].inputs)
-                        if (flat_.ops[i].kind == Op::Kind::leaf && op_users_[i].size() < 32)
+                        if (flat_.ops[i].kind == Op::Kind::leaf && op_users_[i].size() < kCousins)
                             for (int w : op_users_[i]) near.insert(cluster_of_[w]);
             }
             near.erase(c);
@@ -321,7 +373,9 @@ private:
         const Graph& body = *n.attrs.graph("body");
         Options inner = options_;
         inner.donate.clear();
-        Plan p = make_plan(is_scan(n) ? body : masked_body(n), machine_, inner);
+        // Never split in a loop: its order must not depend on whether it is one kernel.
+        const Graph graph = is_scan(n) ? body : masked_body(n);
+        Plan p = Planner(graph, machine_, inner).make();
         double length = is_scan(n) ? static_cast<double>(n.attrs.shape("length")[0].hint()) : 16;
         double seconds = p.seconds * length;
         repeats_.emplace(u, std::pair{std::move(p), seconds});
@@ -430,7 +484,7 @@ private:
         if (!scan) {
             Options inner = options_;
             inner.donate.clear();
-            Plan condition = make_plan(*n.attrs.graph("cond"), machine_, inner);
+            Plan condition = Planner(*n.attrs.graph("cond"), machine_, inner).make();
             std::vector<int> go(1);
             splice(condition, parameters, go, plan, repeat->condition);
             repeat->go = go[0];
@@ -555,7 +609,10 @@ private:
 
 }  // namespace
 
-Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) { return Planner(graph, machine, options).make(); }
+Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) {
+    const Graph split = split_reductions(graph);
+    return Planner(split, machine, options).make();
+}
 
 double least_bytes(const Graph& graph) {
     double bytes = 0;

@@ -156,6 +156,12 @@ TEST(Plan, RowAndColumnSums) {
     check({{x}, {reduce("sum", x, {1}), reduce("sum", x, {0}), reduce("max", x, {0, 1})}, {}});
     check({{x}, {reduce("sum", x, {0})}, {}});
 }
+TEST(Plan, ALargeSumIsSplitForTheUnits) {
+  NodeRef x = in(0, {640, 512});
+  EXPECT_EQ(check({{x}, {reduce("sum", x, {0, 1}), reduce("max", x, {0, 1})}, {}}, "avx512", true, 1e-3), 3);  // x is read once
+  NodeRef d = x - broadcast_to(reduce("sum", x, {0, 1}) * (1.0 / (640 * 512)), {640, 512});
+  check({{x}, {reduce("sum", d * d, {0, 1})}, {}}, "avx512", true, 1e-3);
+}
 TEST(Plan, Moves) {
     NodeRef x = in(0, {12, 20}), y = in(1, {20, 12});
     check({{x, y}, {x + transpose(y, {1, 0})}, {}});
