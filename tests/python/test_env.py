@@ -357,6 +357,29 @@ def test_an_environment_gets_an_id():
         tn.env.register("CartPole-v1", Pendulum)
 
 
+def test_resets_by_vote_beside_a_state_of_another_size():
+    """The states do not fit one grid, so they live in scratch; each of four steps a block votes on its own."""
+    envs, others, steps = 64, 4096, 16
+    keys = tn.random.split(KEY, envs)
+
+    def step(state, t):
+        x, v, other = state
+        push = tn.vmap(lambda k: tn.random.bits(tn.random.fold_in(k, 0), (), offset=t) >> 31)(keys)
+        fresh = tn.vmap(lambda k: tn.random.uniform(tn.random.fold_in(tn.random.fold_in(k, 1), t), ()))(keys)
+        after = x + 0.1 * v
+        done = tn.abs(after) > 1.0
+        return (tn.where(done, fresh, after), v + tn.where(push == 1, 0.3, -0.3), other + 1.0), None
+
+    start = np.linspace(-1, 1, envs, dtype="f4"), np.zeros(envs, "f4"), np.zeros(others, "f4")
+    folded = tn.jit(lambda *state: tn.scan(step, state, length=steps)[0])(*start)
+    once = tn.jit(lambda t, *state: step(state, t)[0])
+    state = start
+    for t in range(steps):
+        state = once(np.int64(t), *state)
+    for got, want in zip(folded, state, strict=True):
+        assert np.array_equal(np.asarray(got), np.asarray(want))
+
+
 # ---- errors
 
 
