@@ -1,8 +1,9 @@
 // The one lexer of the .ten files: graph, plan and tile programs share its tokens and its errors.
 // Tokens: identifier ([A-Za-z_%][A-Za-z0-9_.%]*), integer, float (1.5, 1e-5, inf, nan, 0x1.8p3), string "..."
 // (escapes: \" \\ \n \t \r \xHH),
-// punctuation (one of ()[]{}<>,:;=+-*/@|! and the pairs -> and ..). '#' starts a comment to the end of the line,
-// except that a line starting with '----' is one token of kind Section (the rest of the line is its text).
+// punctuation (one of ()[]{}<>,:;=+-*/@|! and the pairs -> and ..). '#' starts a comment to the end of the
+// line, except that a line starting with '----' is one token of kind Section (the rest of the line is its
+// text).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// The reference interpreter: slow, obvious, exact. Each node is computed on exact scalars and rounded to its dtype.
+// The reference interpreter: slow, obvious, exact. Each node is computed on exact scalars and rounded to its
+// dtype.
 #pragma once
 
 #include <map>

@@ -41,7 +41,8 @@ float to_float(double x) {
   return static_cast<float>(x);
 }
 
-// Not inline: g++ 12 at -O2 vectorises the conversions of a pair there and back into a copy that does not round.
+// Not inline: g++ 12 at -O2 vectorises the conversions of a pair there and back into a copy that does not
+// round.
 [[gnu::noinline]] double through_float(double x) { return to_float(x); }
 
 template <class T>

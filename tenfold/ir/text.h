@@ -12,8 +12,9 @@
 //     return %4, %6
 //   }
 //
-// A statement names every output of its primitive. Attributes stand on the line of the primitive; a number is rounded to the
-// dtype beside it. Text after the graph may start with a section line ('----'), which the parser leaves alone.
+// A statement names every output of its primitive. Attributes stand on the line of the primitive; a number is
+// rounded to the dtype beside it. Text after the graph may start with a section line ('----'), which the
+// parser leaves alone.
 #pragma once
 
 #include "tenfold/base/text.h"

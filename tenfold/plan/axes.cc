@@ -7,125 +7,130 @@ namespace tenfold::plan {
 namespace {
 
 void collect(const Forms& forms, std::set<AtomId>& into) {
-    for (const Form& f : forms)
-        for (const Term& t : f.terms) into.insert(t.atom);
+  for (const Form& f : forms)
+    for (const Term& t : f.terms) into.insert(t.atom);
 }
 
 // The memory step of an atom in a buffer of this shape, 0 if it does not move.
 Dim stride(const Shape& shape, const Forms& dims, AtomId a) {
-    Dim step = 0, row = 1;
-    for (size_t d = dims.size(); d-- > 0;) {
-        for (const Term& t : dims[d].terms)
-            if (t.atom == a) step += t.coef * row;
-        row = row * shape[d];
-    }
-    return step;
+  Dim step = 0, row = 1;
+  for (size_t d = dims.size(); d-- > 0;) {
+    for (const Term& t : dims[d].terms)
+      if (t.atom == a) step += t.coef * row;
+    row = row * shape[d];
+  }
+  return step;
 }
 
 }  // namespace
 
 Axes classify(const Flat& flat, const Instances& all) {
-    Axes axes;
-    std::set<AtomId> used, banned, time(all.scope_time.begin(), all.scope_time.end());
+  Axes axes;
+  std::set<AtomId> used, banned, time(all.scope_time.begin(), all.scope_time.end());
+  for (const Inst& i : all.insts) {
+    collect(i.dims, used);
+    collect(i.reduced, used);
+    collect(i.reduced, banned);
+    used.insert(i.time.begin(), i.time.end());
+    for (const auto& u : i.inputs)  // a state read elsewhere than written: that dimension stays in one block
+      if (u.inst >= 0 && !u.at.empty()) {
+        const Inst& c = all.insts[u.inst];
+        for (size_t d = 0; d < u.at.size(); ++d)
+          if (!(u.at[d] == c.dims[d])) collect({c.dims[d], u.at[d]}, banned);
+      }
+  }
+  for (AtomId a : used) {
+    if (time.contains(a)) {
+      axes.time.push_back(a);
+      continue;
+    }
+    bool everywhere = std::all_of(all.stores.begin(), all.stores.end(), [&](int s) {
+      std::set<AtomId> mine;
+      collect(all.insts[s].dims, mine);
+      return mine.contains(a);
+    });
+    (everywhere && !banned.contains(a) ? axes.parallel : axes.sequential).push_back(a);
+  }
+  // The vector atom: where most scalar work has it and memory is contiguous along it.
+  double best = 0;
+  for (AtomId a : used) {
+    if (time.contains(a)) continue;
+    double width = std::min(1.0, static_cast<double>(all.space.extent(a).hint()) / 16.0), score = 0;
     for (const Inst& i : all.insts) {
-        collect(i.dims, used);
-        collect(i.reduced, used);
-        collect(i.reduced, banned);
-        used.insert(i.time.begin(), i.time.end());
-        for (const auto& u : i.inputs)   // a state read elsewhere than written: that dimension stays in one block
-            if (u.inst >= 0 && !u.at.empty()) {
-                const Inst& c = all.insts[u.inst];
-                for (size_t d = 0; d < u.at.size(); ++d)
-                    if (!(u.at[d] == c.dims[d])) collect({c.dims[d], u.at[d]}, banned);
-            }
+      std::set<AtomId> mine;
+      collect(i.dims, mine);
+      collect(i.reduced, mine);
+      double volume = 1;
+      std::set<AtomId> around = mine;  // and the loops it is done again in
+      around.insert(i.time.begin(), i.time.end());
+      for (AtomId b : around) volume *= static_cast<double>(std::max<int64_t>(1, all.space.extent(b).hint()));
+      if (!mine.contains(a)) continue;
+      const Op& op = flat.ops[i.op];
+      if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
+        Dim step = stride(op.type.shape, i.dims, a);
+        score += volume * (step == Dim(1) ? 2.0 * width : step == Dim(0) ? 0.0 : -6.0);
+      } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
+        score += volume * width * std::max(0.5, op.node->prim->cost);
+      }
     }
-    for (AtomId a : used) {
-        if (time.contains(a)) {
-            axes.time.push_back(a);
-            continue;
-        }
-        bool everywhere = std::all_of(all.stores.begin(), all.stores.end(), [&](int s) {
-            std::set<AtomId> mine;
-            collect(all.insts[s].dims, mine);
-            return mine.contains(a);
-        });
-        (everywhere && !banned.contains(a) ? axes.parallel : axes.sequential).push_back(a);
+    if (axes.vector < 0 || score > best) {
+      axes.vector = a;
+      best = score;
     }
-    // The vector atom: where most scalar work has it and memory is contiguous along it.
-    double best = 0;
-    for (AtomId a : used) {
-        if (time.contains(a)) continue;
-        double width = std::min(1.0, static_cast<double>(all.space.extent(a).hint()) / 16.0), score = 0;
-        for (const Inst& i : all.insts) {
-            std::set<AtomId> mine;
-            collect(i.dims, mine);
-            collect(i.reduced, mine);
-            double volume = 1;
-            std::set<AtomId> around = mine;   // and the loops it is done again in
-            around.insert(i.time.begin(), i.time.end());
-            for (AtomId b : around) volume *= static_cast<double>(std::max<int64_t>(1, all.space.extent(b).hint()));
-            if (!mine.contains(a)) continue;
-            const Op& op = flat.ops[i.op];
-            if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
-                Dim step = stride(op.type.shape, i.dims, a);
-                score += volume * (step == Dim(1) ? 2.0 * width : step == Dim(0) ? 0.0 : -6.0);
-            } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
-                score += volume * width * std::max(0.5, op.node->prim->cost);
-            }
-        }
-        if (axes.vector < 0 || score > best) {
-            axes.vector = a;
-            best = score;
-        }
-    }
-    return axes;
+  }
+  return axes;
 }
 
-Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, const tile::Machine& machine, int unroll) {
-    (void)flat;
-    Choice c;
-    c.vector = axes.vector;
-    c.atoms.resize(all.space.size());
-    int64_t lanes = machine.vector_bytes / 4;
-    std::set<AtomId> reduced, contracted;   // contracted: axes of a contraction's result
-    for (const Inst& i : all.insts) {
-        collect(i.reduced, reduced);
-        if (i.kind == Inst::Kind::contract) collect(i.dims, contracted);
-    }
-    auto divisor = [](const Dim& n, std::initializer_list<int64_t> sizes) {
-        for (int64_t s : sizes)
-            if (provably_divides(s, n)) return s;
-        return int64_t{1};
-    };
-    int64_t points = unroll;   // registers of one tile
-    auto set = [&](AtomId a, bool parallel) {
-        const Dim& n = all.space.extent(a);
-        Tiling& t = c.atoms[a];
-        t.grid = parallel;
-        if (a == axes.vector) t.inner = n.is_const() ? std::min<int64_t>(n.value(), lanes * unroll) : lanes * unroll;
-        else if (!parallel && n.is_const() && n.value() <= 8 && points * n.value() <= 32) t.inner = std::max<int64_t>(1, n.value()), points *= t.inner;
-        else if (contracted.contains(a) && !reduced.contains(a)) t.inner = unroll >= 4 ? divisor(n, {6, 4, 5, 3, 2}) : divisor(n, {8, 6, 4, 5, 3, 2});
-        if (t.inner < 1) t.inner = 1;
-        t.loop = parallel || !(n == Dim(t.inner));
-    };
-    for (AtomId a : axes.parallel) set(a, true);
-    for (AtomId a : axes.sequential) set(a, false);
-    for (AtomId a : axes.time) c.atoms[a] = {1, false, true};
-    for (AtomId a : axes.time) c.order.push_back(a);
-    // Outermost first: what a later instance makes (its producers then stand before that loop, whole).
-    std::vector<AtomId> rest;
-    for (auto i = all.insts.rbegin(); i != all.insts.rend(); ++i) {
-        std::set<AtomId> kept;
-        collect(i->dims, kept);
-        for (AtomId a : kept)
-            if (c.atoms[a].loop && !c.atoms[a].grid && std::find(axes.time.begin(), axes.time.end(), a) == axes.time.end() &&
-                std::find(rest.begin(), rest.end(), a) == rest.end())
-                rest.push_back(a);
-    }
-    for (AtomId a : axes.sequential)
-        if (c.atoms[a].loop && std::find(rest.begin(), rest.end(), a) == rest.end()) rest.push_back(a);
-    c.order.insert(c.order.end(), rest.begin(), rest.end());
-    return c;
+Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, const tile::Machine& machine,
+                    int unroll) {
+  (void)flat;
+  Choice c;
+  c.vector = axes.vector;
+  c.atoms.resize(all.space.size());
+  int64_t lanes = machine.vector_bytes / 4;
+  std::set<AtomId> reduced, contracted;  // contracted: axes of a contraction's result
+  for (const Inst& i : all.insts) {
+    collect(i.reduced, reduced);
+    if (i.kind == Inst::Kind::contract) collect(i.dims, contracted);
+  }
+  auto divisor = [](const Dim& n, std::initializer_list<int64_t> sizes) {
+    for (int64_t s : sizes)
+      if (provably_divides(s, n)) return s;
+    return int64_t{1};
+  };
+  int64_t points = unroll;  // registers of one tile
+  auto set = [&](AtomId a, bool parallel) {
+    const Dim& n = all.space.extent(a);
+    Tiling& t = c.atoms[a];
+    t.grid = parallel;
+    if (a == axes.vector)
+      t.inner = n.is_const() ? std::min<int64_t>(n.value(), lanes * unroll) : lanes * unroll;
+    else if (!parallel && n.is_const() && n.value() <= 8 && points * n.value() <= 32)
+      t.inner = std::max<int64_t>(1, n.value()), points *= t.inner;
+    else if (contracted.contains(a) && !reduced.contains(a))
+      t.inner = unroll >= 4 ? divisor(n, {6, 4, 5, 3, 2}) : divisor(n, {8, 6, 4, 5, 3, 2});
+    if (t.inner < 1) t.inner = 1;
+    t.loop = parallel || !(n == Dim(t.inner));
+  };
+  for (AtomId a : axes.parallel) set(a, true);
+  for (AtomId a : axes.sequential) set(a, false);
+  for (AtomId a : axes.time) c.atoms[a] = {1, false, true};
+  for (AtomId a : axes.time) c.order.push_back(a);
+  // Outermost first: what a later instance makes (its producers then stand before that loop, whole).
+  std::vector<AtomId> rest;
+  for (auto i = all.insts.rbegin(); i != all.insts.rend(); ++i) {
+    std::set<AtomId> kept;
+    collect(i->dims, kept);
+    for (AtomId a : kept)
+      if (c.atoms[a].loop && !c.atoms[a].grid &&
+          std::find(axes.time.begin(), axes.time.end(), a) == axes.time.end() &&
+          std::find(rest.begin(), rest.end(), a) == rest.end())
+        rest.push_back(a);
+  }
+  for (AtomId a : axes.sequential)
+    if (c.atoms[a].loop && std::find(rest.begin(), rest.end(), a) == rest.end()) rest.push_back(a);
+  c.order.insert(c.order.end(), rest.begin(), rest.end());
+  return c;
 }
 
 }  // namespace tenfold::plan

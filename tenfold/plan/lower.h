@@ -9,32 +9,33 @@
 
 namespace tenfold::plan {
 
-// How one atom is laid out: `inner` consecutive elements in a tile, the rest as blocks of the grid or as a loop.
+// How one atom is laid out: `inner` consecutive elements in a tile, the rest as blocks of the grid or as a
+// loop.
 struct Tiling {
-    int64_t inner = 1;
-    bool grid = false;
-    bool loop = false;              // has an outer atom: extent > inner, or grid
+  int64_t inner = 1;
+  bool grid = false;
+  bool loop = false;  // has an outer atom: extent > inner, or grid
 };
 
 struct Choice {
-    std::vector<Tiling> atoms;      // by atom of the space
-    AtomId vector = -1;
-    std::vector<AtomId> order;      // of the sequential loops, outermost first
-    bool keep = true;               // values needed by a later loop are kept in scratch; else recomputed
+  std::vector<Tiling> atoms;  // by atom of the space
+  AtomId vector = -1;
+  std::vector<AtomId> order;  // of the sequential loops, outermost first
+  bool keep = true;           // values needed by a later loop are kept in scratch; else recomputed
 };
 
 // Which atoms may be parallel, and a good first choice. `unroll`: vectors side by side along the vector atom.
 struct Axes {
-    std::vector<AtomId> parallel, sequential, time;
-    AtomId vector = -1;
+  std::vector<AtomId> parallel, sequential, time;
+  AtomId vector = -1;
 };
 Axes classify(const Flat&, const Instances&);
 Choice first_choice(const Flat&, const Instances&, const Axes&, const tile::Machine&, int unroll);
 
 struct Lowered {
-    tile::Kernel kernel;
-    std::vector<int> buffers;       // per argument: the op it loads or stores
-    std::string loops;              // the loop string: capitals parallel, as explain prints it
+  tile::Kernel kernel;
+  std::vector<int> buffers;  // per argument: the op it loads or stores
+  std::string loops;         // the loop string: capitals parallel, as explain prints it
 };
 Lowered lower(const Flat&, const Instances&, const Choice&, const tile::Machine&);
 

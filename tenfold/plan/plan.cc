@@ -1,4 +1,5 @@
-// The graph cut into clusters: every unit alone, maps of one shape joined, then greedy merges by the cost of the lowered program.
+// The graph cut into clusters: every unit alone, maps of one shape joined, then greedy merges by the cost of
+// the lowered program.
 #include "tenfold/plan/plan.h"
 
 #include <algorithm>
@@ -14,615 +15,643 @@
 namespace tenfold::plan {
 namespace {
 
-constexpr size_t kSearchNodes = 4096;   // clusters above this are not merged further: planning stays linear
+constexpr size_t kSearchNodes = 4096;  // clusters above this are not merged further: planning stays linear
 constexpr int kMergeAttempts = 20000;
-constexpr size_t kCousins = 32;         // a value of more users than this does not make them neighbours
-constexpr double kLaunchWorth = 1e-3;   // of the cost: what a launch less may cost, for its buffers and its wait are not counted
+constexpr size_t kCousins = 32;  // a value of more users than this does not make them neighbours
+constexpr double kLaunchWorth =
+    1e-3;  // of the cost: what a launch less may cost, for its buffers and its wait are not counted
 
 struct Candidate {
-    Lowered lowered;
-    Cost cost;
-    std::string barrier;     // not empty: no such kernel
+  Lowered lowered;
+  Cost cost;
+  std::string barrier;  // not empty: no such kernel
 };
 
 Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
-    tile::Traffic t = tile::count(kernel, m.cache);
-    Cost c;
-    c.bytes_read = t.memory_read;
-    c.bytes_written = t.memory_written;
-    c.flops = t.counts.flops;
-    double blocks = std::max<double>(1, static_cast<double>(tile::blocks(kernel).hint()));
-    double units = std::min<double>(m.units, blocks);
-    double lanes = m.vector_bytes / 4.0, width = 1;
-    if (kernel.vector >= 0) width = std::min(lanes, static_cast<double>(kernel.atoms[kernel.vector].extent.hint()));
-    c.memory_seconds = (t.memory_read + t.memory_written) / m.memory_bandwidth + static_cast<double>(t.counts.scratch_bytes) / m.cache_bandwidth;
-    c.compute_seconds = t.counts.flops / m.scalar_rate * (lanes / width);
-    double work = std::max(c.memory_seconds, c.compute_seconds) + 0.1 * std::min(c.memory_seconds, c.compute_seconds) +
-                  static_cast<double>(t.counts.statements) * m.issue / lanes;
-    c.serial = work < m.serial_limit || units < 2;
-    c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
-    return c;
+  tile::Traffic t = tile::count(kernel, m.cache);
+  Cost c;
+  c.bytes_read = t.memory_read;
+  c.bytes_written = t.memory_written;
+  c.flops = t.counts.flops;
+  double blocks = std::max<double>(1, static_cast<double>(tile::blocks(kernel).hint()));
+  double units = std::min<double>(m.units, blocks);
+  double lanes = m.vector_bytes / 4.0, width = 1;
+  if (kernel.vector >= 0)
+    width = std::min(lanes, static_cast<double>(kernel.atoms[kernel.vector].extent.hint()));
+  c.memory_seconds = (t.memory_read + t.memory_written) / m.memory_bandwidth +
+                     static_cast<double>(t.counts.scratch_bytes) / m.cache_bandwidth;
+  c.compute_seconds = t.counts.flops / m.scalar_rate * (lanes / width);
+  double work = std::max(c.memory_seconds, c.compute_seconds) +
+                0.1 * std::min(c.memory_seconds, c.compute_seconds) +
+                static_cast<double>(t.counts.statements) * m.issue / lanes;
+  c.serial = work < m.serial_limit || units < 2;
+  c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
+  return c;
 }
 
-// A large reduction with too few results to keep the units busy becomes a reduction of partial ones. The number of parts depends
-// on the shape alone, so the order of the sum does too. Reductions of one value split alike and go on sharing its loads.
+// A large reduction with too few results to keep the units busy becomes a reduction of partial ones. The
+// number of parts depends on the shape alone, so the order of the sum does too. Reductions of one value split
+// alike and go on sharing its loads.
 constexpr int64_t kSplitElements = 1 << 18;
 constexpr int64_t kSplitResults = 128;
 constexpr int64_t kSplitParts = 64;
 
 // The reduction of x in two steps, or null where it does not pay or no axis divides.
 NodeRef split_reduction(const Node& n, const NodeRef& x) {
-    if (n.prim->kind != Kind::reduce || n.prim->expand || !is_const(x->shape())) return {};
-    if (volume(x->shape()).value() < kSplitElements || volume(n.shape()).value() >= kSplitResults) return {};
-    const Ints& axes = n.attrs.ints("axes");
-    auto reduced = [&](int64_t d) { return std::find(axes.begin(), axes.end(), d) != axes.end(); };
-    int64_t kept = 0;   // where the parts end up among what is left
-    for (int64_t axis = 0; axis < x->rank(); ++axis) {
-        if (!reduced(axis)) {
-            ++kept;
-            continue;
-        }
-        int64_t extent = x->shape()[axis].value(), parts = kSplitParts;
-        while (parts > 1 && (extent % parts || extent / parts < 2)) parts /= 2;
-        if (parts == 1) continue;
-        Shape shape = x->shape();
-        shape[axis] = extent / parts;
-        shape.insert(shape.begin() + axis, parts);
-        Ints inner;
-        for (int64_t a : axes) inner.push_back(a < axis ? a : a + 1);
-        NodeRef partial = make(*n.prim, {build::reshape(x, shape)}, {{"axes", inner}});
-        return make(*n.prim, {partial}, {{"axes", Ints{kept}}});
+  if (n.prim->kind != Kind::reduce || n.prim->expand || !is_const(x->shape())) return {};
+  if (volume(x->shape()).value() < kSplitElements || volume(n.shape()).value() >= kSplitResults) return {};
+  const Ints& axes = n.attrs.ints("axes");
+  auto reduced = [&](int64_t d) { return std::find(axes.begin(), axes.end(), d) != axes.end(); };
+  int64_t kept = 0;  // where the parts end up among what is left
+  for (int64_t axis = 0; axis < x->rank(); ++axis) {
+    if (!reduced(axis)) {
+      ++kept;
+      continue;
     }
-    return {};
+    int64_t extent = x->shape()[axis].value(), parts = kSplitParts;
+    while (parts > 1 && (extent % parts || extent / parts < 2)) parts /= 2;
+    if (parts == 1) continue;
+    Shape shape = x->shape();
+    shape[axis] = extent / parts;
+    shape.insert(shape.begin() + axis, parts);
+    Ints inner;
+    for (int64_t a : axes) inner.push_back(a < axis ? a : a + 1);
+    NodeRef partial = make(*n.prim, {build::reshape(x, shape)}, {{"axes", inner}});
+    return make(*n.prim, {partial}, {{"axes", Ints{kept}}});
+  }
+  return {};
 }
 
 Graph split_reductions(const Graph& graph) {
-    std::unordered_map<const Node*, NodeRef> done;
-    for (const NodeRef& n : topological(graph.results)) {
-        Nodes inputs;
-        bool same = true;
-        for (const NodeRef& i : n->inputs) {
-            inputs.push_back(done.at(i.get()));
-            same = same && inputs.back() == i;
-        }
-        NodeRef split = inputs.empty() ? NodeRef() : split_reduction(*n, inputs[0]);
-        done[n.get()] = split ? split : same ? n : make(*n->prim, inputs, n->attrs);
+  std::unordered_map<const Node*, NodeRef> done;
+  for (const NodeRef& n : topological(graph.results)) {
+    Nodes inputs;
+    bool same = true;
+    for (const NodeRef& i : n->inputs) {
+      inputs.push_back(done.at(i.get()));
+      same = same && inputs.back() == i;
     }
-    Graph out = graph;
-    for (NodeRef& r : out.results) r = done.at(r.get());
-    return out;
+    NodeRef split = inputs.empty() ? NodeRef() : split_reduction(*n, inputs[0]);
+    done[n.get()] = split ? split : same ? n : make(*n->prim, inputs, n->attrs);
+  }
+  Graph out = graph;
+  for (NodeRef& r : out.results) r = done.at(r.get());
+  return out;
 }
 
 class Planner {
-public:
-    Planner(const Graph& graph, const tile::Machine& machine, const Options& options) : graph_(graph), machine_(machine), options_(options), flat_(flatten(graph)) {
-        n_ = flat_.units.size();
-        unit_users_.resize(n_);
-        for (size_t u = 0; u < n_; ++u)
-            for (int v : flat_.units[u].inputs) unit_users_[v].push_back(static_cast<int>(u));
-        op_users_.resize(flat_.ops.size());
-        for (size_t o = 0; o < flat_.ops.size(); ++o)
-            for (int i : flat_.ops[o].inputs)
-                if (flat_.ops[o].unit >= 0) op_users_[i].push_back(flat_.ops[o].unit);
-        for (int r : flat_.results) is_result_.insert(r);
+ public:
+  Planner(const Graph& graph, const tile::Machine& machine, const Options& options)
+      : graph_(graph), machine_(machine), options_(options), flat_(flatten(graph)) {
+    n_ = flat_.units.size();
+    unit_users_.resize(n_);
+    for (size_t u = 0; u < n_; ++u)
+      for (int v : flat_.units[u].inputs) unit_users_[v].push_back(static_cast<int>(u));
+    op_users_.resize(flat_.ops.size());
+    for (size_t o = 0; o < flat_.ops.size(); ++o)
+      for (int i : flat_.ops[o].inputs)
+        if (flat_.ops[o].unit >= 0) op_users_[i].push_back(flat_.ops[o].unit);
+    for (int r : flat_.results) is_result_.insert(r);
+  }
+
+  Plan make() {
+    group_maps();
+    dissolve();
+    if (options_.fuse) merge();
+    return assemble();
+  }
+
+ private:
+  const Graph& graph_;
+  const tile::Machine& machine_;
+  const Options& options_;
+  Flat flat_;
+  size_t n_ = 0;
+  std::vector<std::vector<int>> unit_users_, op_users_;
+  std::set<int> is_result_;
+  std::vector<int> cluster_of_;               // unit -> cluster
+  std::map<int, std::vector<int>> clusters_;  // cluster -> units, ascending
+  std::map<std::vector<int>, Candidate> memo_;
+  int next_cluster_ = 0;
+  std::unordered_map<const Node*, NodeRef> refs_;   // the graph's nodes, for Launch.nodes
+  std::map<int, std::pair<Plan, double>> repeats_;  // scan units that are loops of launches
+
+  const Prim& prim_of(int u) const { return *flat_.units[u].node->prim; }
+  bool pointwise(int u) const { return prim_of(u).kind == Kind::map || prim_of(u).kind == Kind::move; }
+
+  // Maps (and moves) of one shape along edges, where no path can leave and come back: every other edge raises
+  // the level.
+  void group_maps() {
+    std::vector<int> level(n_, 0), root(n_);
+    auto find = [&](int u) {
+      while (root[u] != u) u = root[u] = root[root[u]];
+      return u;
+    };
+    for (size_t u = 0; u < n_; ++u) {
+      root[u] = static_cast<int>(u);
+      const Unit& unit = flat_.units[u];
+      auto joined = [&](int v) {
+        return options_.fuse && pointwise(v) && pointwise(static_cast<int>(u)) &&
+               unit.node->types.size() == 1 && flat_.units[v].node->shape() == unit.node->shape();
+      };
+      for (int v : unit.inputs) level[u] = std::max(level[u], level[v] + (joined(v) ? 0 : 1));
+      for (int v : unit.inputs)
+        if (joined(v) && level[v] == level[u]) root[find(static_cast<int>(u))] = find(v);
     }
-
-    Plan make() {
-        group_maps();
-        dissolve();
-        if (options_.fuse) merge();
-        return assemble();
+    std::map<int, int> name;
+    cluster_of_.resize(n_);
+    for (size_t u = 0; u < n_; ++u) {
+      auto [at, fresh] = name.try_emplace(find(static_cast<int>(u)), next_cluster_);
+      if (fresh) ++next_cluster_;
+      cluster_of_[u] = at->second;
+      clusters_[at->second].push_back(static_cast<int>(u));
     }
+  }
 
-private:
-    const Graph& graph_;
-    const tile::Machine& machine_;
-    const Options& options_;
-    Flat flat_;
-    size_t n_ = 0;
-    std::vector<std::vector<int>> unit_users_, op_users_;
-    std::set<int> is_result_;
-    std::vector<int> cluster_of_;                      // unit -> cluster
-    std::map<int, std::vector<int>> clusters_;         // cluster -> units, ascending
-    std::map<std::vector<int>, Candidate> memo_;
-    int next_cluster_ = 0;
-    std::unordered_map<const Node*, NodeRef> refs_;    // the graph's nodes, for Launch.nodes
-    std::map<int, std::pair<Plan, double>> repeats_;   // scan units that are loops of launches
-
-    const Prim& prim_of(int u) const { return *flat_.units[u].node->prim; }
-    bool pointwise(int u) const { return prim_of(u).kind == Kind::map || prim_of(u).kind == Kind::move; }
-
-    // Maps (and moves) of one shape along edges, where no path can leave and come back: every other edge raises the level.
-    void group_maps() {
-        std::vector<int> level(n_, 0), root(n_);
-        auto find = [&](int u) {
-            while (root[u] != u) u = root[u] = root[root[u]];
-            return u;
-        };
-        for (size_t u = 0; u < n_; ++u) {
-            root[u] = static_cast<int>(u);
-            const Unit& unit = flat_.units[u];
-            auto joined = [&](int v) {
-                return options_.fuse && pointwise(v) && pointwise(static_cast<int>(u)) && unit.node->types.size() == 1 && flat_.units[v].node->shape() == unit.node->shape();
-            };
-            for (int v : unit.inputs) level[u] = std::max(level[u], level[v] + (joined(v) ? 0 : 1));
-            for (int v : unit.inputs)
-                if (joined(v) && level[v] == level[u]) root[find(static_cast<int>(u))] = find(v);
-        }
-        std::map<int, int> name;
-        cluster_of_.resize(n_);
-        for (size_t u = 0; u < n_; ++u) {
-            auto [at, fresh] = name.try_emplace(find(static_cast<int>(u)), next_cluster_);
-            if (fresh) ++next_cluster_;
-            cluster_of_[u] = at->second;
-            clusters_[at->second].push_back(static_cast<int>(u));
-        }
+  // Maps that cannot be one kernel after all (a reshape between them that does not factor) stand alone again.
+  void dissolve() {
+    std::vector<int> names;
+    for (auto& [c, units] : clusters_)
+      if (units.size() > 1 && !candidate(units).barrier.empty()) names.push_back(c);
+    for (int c : names) {
+      std::vector<int> units = clusters_[c];
+      clusters_.erase(c);
+      for (int u : units) {
+        cluster_of_[u] = next_cluster_;
+        clusters_[next_cluster_++] = {u};
+      }
     }
+  }
 
-    // Maps that cannot be one kernel after all (a reshape between them that does not factor) stand alone again.
-    void dissolve() {
-        std::vector<int> names;
-        for (auto& [c, units] : clusters_)
-            if (units.size() > 1 && !candidate(units).barrier.empty()) names.push_back(c);
-        for (int c : names) {
-            std::vector<int> units = clusters_[c];
-            clusters_.erase(c);
-            for (int u : units) {
-                cluster_of_[u] = next_cluster_;
-                clusters_[next_cluster_++] = {u};
-            }
-        }
+  std::vector<int> outputs(const std::vector<int>& units) const {
+    std::set<int> mine(units.begin(), units.end());
+    std::vector<int> out;
+    for (int u : units)
+      for (int o : flat_.units[u].ops) {
+        if (!flat_.ops[o].is_unit_output) continue;
+        bool leaves = is_result_.contains(o);
+        for (int user : op_users_[o]) leaves = leaves || !mine.contains(user);
+        if (leaves) out.push_back(o);
+      }
+    return out;
+  }
+
+  int unroll(const Instances& all, const Axes& axes) const {
+    double work = 0;
+    bool contract = false;
+    for (const Inst& i : all.insts) {
+      contract = contract || i.kind == Inst::Kind::contract;
+      if (i.kind == Inst::Kind::compute) work += flat_.ops[i.op].node->prim->cost;
     }
+    if (contract) return 4;
+    if (!axes.time.empty()) return 2;  // two vectors hide each other's latency
+    return work > 60 ? 2 : 4;
+  }
 
-    std::vector<int> outputs(const std::vector<int>& units) const {
-        std::set<int> mine(units.begin(), units.end());
-        std::vector<int> out;
-        for (int u : units)
-            for (int o : flat_.units[u].ops) {
-                if (!flat_.ops[o].is_unit_output) continue;
-                bool leaves = is_result_.contains(o);
-                for (int user : op_users_[o]) leaves = leaves || !mine.contains(user);
-                if (leaves) out.push_back(o);
-            }
-        return out;
-    }
-
-    int unroll(const Instances& all, const Axes& axes) const {
-        double work = 0;
-        bool contract = false;
-        for (const Inst& i : all.insts) {
-            contract = contract || i.kind == Inst::Kind::contract;
-            if (i.kind == Inst::Kind::compute) work += flat_.ops[i.op].node->prim->cost;
-        }
-        if (contract) return 4;
-        if (!axes.time.empty()) return 2;   // two vectors hide each other's latency
-        return work > 60 ? 2 : 4;
-    }
-
-    Candidate schedule(const std::vector<int>& units, const std::vector<int>& outs, bool search) {
-        Candidate best;
+  Candidate schedule(const std::vector<int>& units, const std::vector<int>& outs, bool search) {
+    Candidate best;
+    try {
+      Instances all = build_instances(flat_, units, outs);
+      Axes axes = classify(flat_, all);
+      Choice choice = first_choice(flat_, all, axes, machine_, unroll(all, axes));
+      auto attempt = [&](const Choice& c) {
         try {
-            Instances all = build_instances(flat_, units, outs);
-            Axes axes = classify(flat_, all);
-            Choice choice = first_choice(flat_, all, axes, machine_, unroll(all, axes));
-            auto attempt = [&](const Choice& c) {
-                try {
-                    Lowered l = lower(flat_, all, c, machine_);
-                    Cost cost = cost_of(l.kernel, machine_);
-                    if (tile::scratch_bytes(l.kernel) > machine_.cache) cost.seconds += 1e3;
-                    if (best.lowered.buffers.empty() || cost.seconds < best.cost.seconds * 0.98) {
-                        best.lowered = std::move(l);
-                        best.cost = cost;
-                    }
-                } catch (const Barrier& b) {
-                    best.barrier = b.why;
-                }
-            };
-            attempt(choice);
-            size_t times = axes.time.size();
-            if (choice.order.size() > times + 1 && (search || best.lowered.buffers.empty() || best.cost.seconds >= 1e3)) {
-                Choice other = choice;
-                std::sort(other.order.begin() + times, other.order.end());
-                size_t count = 0;
-                do attempt(other);
-                while (++count < 24 && std::next_permutation(other.order.begin() + times, other.order.end()));
-            }
-            if (choice.order.size() > times && (search || best.cost.seconds >= 1e3)) {
-                Choice again = choice;
-                again.keep = false;
-                attempt(again);
-            }
-            if (!best.lowered.buffers.empty()) best.barrier.clear();
-            if (best.barrier.empty() && best.cost.seconds >= 1e3) best.barrier = "what must be kept does not fit the cache";
+          Lowered l = lower(flat_, all, c, machine_);
+          Cost cost = cost_of(l.kernel, machine_);
+          if (tile::scratch_bytes(l.kernel) > machine_.cache) cost.seconds += 1e3;
+          if (best.lowered.buffers.empty() || cost.seconds < best.cost.seconds * 0.98) {
+            best.lowered = std::move(l);
+            best.cost = cost;
+          }
         } catch (const Barrier& b) {
-            best.barrier = b.why;
+          best.barrier = b.why;
         }
-        return best;
+      };
+      attempt(choice);
+      size_t times = axes.time.size();
+      if (choice.order.size() > times + 1 &&
+          (search || best.lowered.buffers.empty() || best.cost.seconds >= 1e3)) {
+        Choice other = choice;
+        std::sort(other.order.begin() + times, other.order.end());
+        size_t count = 0;
+        do attempt(other);
+        while (++count < 24 && std::next_permutation(other.order.begin() + times, other.order.end()));
+      }
+      if (choice.order.size() > times && (search || best.cost.seconds >= 1e3)) {
+        Choice again = choice;
+        again.keep = false;
+        attempt(again);
+      }
+      if (!best.lowered.buffers.empty()) best.barrier.clear();
+      if (best.barrier.empty() && best.cost.seconds >= 1e3)
+        best.barrier = "what must be kept does not fit the cache";
+    } catch (const Barrier& b) {
+      best.barrier = b.why;
     }
+    return best;
+  }
 
-    const Candidate& candidate(const std::vector<int>& units) {
-        auto found = memo_.find(units);
-        if (found != memo_.end()) return found->second;
-        Candidate c;
-        if (units.size() == 1 && repeats_.contains(units[0])) {
-            c.barrier = "a loop of launches";
-            c.cost.seconds = repeats_[units[0]].second;
-        } else {
-            c = schedule(units, outputs(units), false);
+  const Candidate& candidate(const std::vector<int>& units) {
+    auto found = memo_.find(units);
+    if (found != memo_.end()) return found->second;
+    Candidate c;
+    if (units.size() == 1 && repeats_.contains(units[0])) {
+      c.barrier = "a loop of launches";
+      c.cost.seconds = repeats_[units[0]].second;
+    } else {
+      c = schedule(units, outputs(units), false);
+    }
+    return memo_.emplace(units, std::move(c)).first->second;
+  }
+
+  double cost(int cluster) {
+    const auto& units = clusters_[cluster];
+    const Candidate& c = candidate(units);
+    if (!c.barrier.empty() && units.size() == 1 && is_loop(units[0]) && !repeats_.contains(units[0])) {
+      repeat_plan(units[0]);
+      memo_.erase(units);
+      return candidate(units).cost.seconds;
+    }
+    return c.cost.seconds;
+  }
+  bool is_loop(int u) const { return prim_of(u).kind == Kind::control; }
+
+  // Everything on a path between the two comes along.
+  std::optional<std::vector<int>> closure(int a, int b) {
+    std::set<int> group{a, b};
+    // Clusters reachable from the group and reaching it.
+    auto sweep = [&](bool down) {
+      std::set<int> seen;
+      std::vector<int> work(group.begin(), group.end());
+      while (!work.empty()) {
+        int c = work.back();
+        work.pop_back();
+        for (int u : clusters_[c])
+          for (int v : down ? unit_users_[u] : flat_.units[u].inputs) {
+            int d = cluster_of_[v];
+            if (d != c && seen.insert(d).second) work.push_back(d);
+            if (seen.size() > 2000) return std::optional<std::set<int>>{};
+          }
+      }
+      return std::optional{seen};
+    };
+    auto down = sweep(true), up = sweep(false);
+    if (!down || !up) return {};
+    for (int c : *down)
+      if (up->contains(c)) group.insert(c);
+    return std::vector<int>(group.begin(), group.end());
+  }
+
+  void merge() {
+    if (clusters_.size() > kSearchNodes) return;
+    struct Entry {
+      double gain;
+      int order, a, b;
+      bool operator<(const Entry& o) const { return gain != o.gain ? gain < o.gain : order > o.order; }
+    };
+    std::priority_queue<Entry> heap;
+    int tick = 0, attempts = 0;
+    auto units_of = [&](const std::vector<int>& group) {
+      std::vector<int> units;
+      for (int c : group) units.insert(units.end(), clusters_[c].begin(), clusters_[c].end());
+      std::sort(units.begin(), units.end());
+      return units;
+    };
+    auto gain = [&](int a, int b) -> std::pair<double, std::vector<int>> {
+      if (++attempts > kMergeAttempts) return {0, {}};
+      auto group = closure(a, b);
+      if (!group) return {0, {}};
+      double apart = 0;
+      for (int c : *group) {
+        apart += cost(c);
+        for (int u : clusters_[c])
+          if (repeats_.contains(u)) return {0, {}};
+      }
+      const Candidate& together = candidate(units_of(*group));
+      if (!together.barrier.empty()) {
+        notes_.emplace(std::min(a, b) * 100000LL + std::max(a, b), together.barrier);
+        return {0, {}};
+      }
+      return {apart * (1 + kLaunchWorth) - together.cost.seconds, *group};
+    };
+    auto neighbours = [&](int c) {
+      std::set<int> near;
+      for (int u : clusters_[c]) {
+        for (int v : flat_.units[u].inputs) {
+          near.insert(cluster_of_[v]);
+          if (clusters_[cluster_of_[v]].size() >= kCousins) continue;
+          for (int w : clusters_[cluster_of_[v]])  // what is made of the same launch
+            if (unit_users_[w].size() < kCousins)
+              for (int x : unit_users_[w]) near.insert(cluster_of_[x]);
         }
-        return memo_.emplace(units, std::move(c)).first->second;
-    }
-
-    double cost(int cluster) {
-        const auto& units = clusters_[cluster];
-        const Candidate& c = candidate(units);
-        if (!c.barrier.empty() && units.size() == 1 && is_loop(units[0]) && !repeats_.contains(units[0])) {
-            repeat_plan(units[0]);
-            memo_.erase(units);
-            return candidate(units).cost.seconds;
-        }
-        return c.cost.seconds;
-    }
-    bool is_loop(int u) const { return prim_of(u).kind == Kind::control; }
-
-    // Everything on a path between the two comes along.
-    std::optional<std::vector<int>> closure(int a, int b) {
-        std::set<int> group{a, b};
-        // Clusters reachable from the group and reaching it.
-        auto sweep = [&](bool down) {
-            std::set<int> seen;
-            std::vector<int> work(group.begin(), group.end());
-            while (!work.empty()) {
-                int c = work.back();
-                work.pop_back();
-                for (int u : clusters_[c])
-                    for (int v : down ? unit_users_[u] : flat_.units[u].inputs) {
-                        int d = cluster_of_[v];
-                        if (d != c && seen.insert(d).second) work.push_back(d);
-                        if (seen.size() > 2000) return std::optional<std::set<int>>{};
-                    }
-            }
-            return std::optional{seen};
-        };
-        auto down = sweep(true), up = sweep(false);
-        if (!down || !up) return {};
-        for (int c : *down)
-            if (up->contains(c)) group.insert(c);
-        return std::vector<int>(group.begin(), group.end());
-    }
-
-    void merge() {
-        if (clusters_.size() > kSearchNodes) return;
-        struct Entry {
-            double gain;
-            int order, a, b;
-            bool operator<(const Entry& o) const { return gain != o.gain ? gain < o.gain : order > o.order; }
-        };
-        std::priority_queue<Entry> heap;
-        int tick = 0, attempts = 0;
-        auto units_of = [&](const std::vector<int>& group) {
-            std::vector<int> units;
-            for (int c : group) units.insert(units.end(), clusters_[c].begin(), clusters_[c].end());
-            std::sort(units.begin(), units.end());
-            return units;
-        };
-        auto gain = [&](int a, int b) -> std::pair<double, std::vector<int>> {
-            if (++attempts > kMergeAttempts) return {0, {}};
-            auto group = closure(a, b);
-            if (!group) return {0, {}};
-            double apart = 0;
-            for (int c : *group) {
-                apart += cost(c);
-                for (int u : clusters_[c])
-                    if (repeats_.contains(u)) return {0, {}};
-            }
-            const Candidate& together = candidate(units_of(*group));
-            if (!together.barrier.empty()) {
-                notes_.emplace(std::min(a, b) * 100000LL + std::max(a, b), together.barrier);
-                return {0, {}};
-            }
-            return {apart * (1 + kLaunchWorth) - together.cost.seconds, *group};
-        };
-        auto neighbours = [&](int c) {
-            std::set<int> near;
-            for (int u : clusters_[c]) {
-                for (int v : flat_.units[u].inputs) {
-                    near.insert(cluster_of_[v]);
-                    if (clusters_[cluster_of_[v]].size() >= kCousins) continue;
-                    for (int w : clusters_[cluster_of_[v]])   // what is made of the same launch
-                        if (unit_users_[w].size() < kCousins)
-                            for (int x : unit_users_[w]) near.insert(cluster_of_[x]);
-                }
-                for (int v : unit_users_[u]) near.insert(cluster_of_[v]);
-                for (int o : flat_.units[u].ops)
-                    for (int i : flat_.ops[o].inputs)
-                        if (flat_.ops[i].kind == Op::Kind::leaf && op_users_[i].size() < kCousins)
-                            for (int w : op_users_[i]) near.insert(cluster_of_[w]);
-            }
-            near.erase(c);
-            return near;
-        };
-        auto push = [&](int a) {
-            for (int b : neighbours(a)) {
-                auto [g, group] = gain(a, b);
-                if (g > 0) heap.push({g, tick++, a, b});
-            }
-        };
-        std::vector<int> start;
-        for (auto& [c, units] : clusters_) start.push_back(c);
-        for (int c : start) push(c);
-        while (!heap.empty()) {
-            Entry e = heap.top();
-            heap.pop();
-            if (!clusters_.contains(e.a) || !clusters_.contains(e.b)) continue;
-            auto [g, group] = gain(e.a, e.b);
-            if (g <= 0) continue;
-            std::vector<int> units = units_of(group);
-            int made = next_cluster_++;
-            for (int c : group) clusters_.erase(c);
-            for (int u : units) cluster_of_[u] = made;
-            clusters_[made] = std::move(units);
-            push(made);
-        }
-    }
-    std::map<int64_t, std::string> notes_;
-
-    // ---- loops of launches -----------------------------------------------------------------------------------------
-    void repeat_plan(int u) {
-        const Node& n = *flat_.units[u].node;
-        const Graph& body = *n.attrs.graph("body");
-        Options inner = options_;
-        inner.donate.clear();
-        // Never split in a loop: its order must not depend on whether it is one kernel.
-        const Graph graph = is_scan(n) ? body : masked_body(n);
-        Plan p = Planner(graph, machine_, inner).make();
-        double length = is_scan(n) ? static_cast<double>(n.attrs.shape("length")[0].hint()) : 16;
-        double seconds = p.seconds * length;
-        repeats_.emplace(u, std::pair{std::move(p), seconds});
-    }
-
-    // The body of a while loop whose condition is per element: where it does not hold, the state stays.
-    static Graph masked_body(const Node& n) {
-        const Graph &cond = *n.attrs.graph("cond"), &body = *n.attrs.graph("body");
-        if (cond.results[0]->rank() == 0) return body;
-        Nodes params = body.parameters;
-        NodeRef go = build::call(cond, params)[0];
-        Nodes next = build::call(body, params);
-        for (size_t k = 0; k < next.size(); ++k) {
-            Ints axes;
-            for (int d = 0; d < go->rank(); ++d) axes.push_back(d);
-            next[k] = build::select(build::broadcast(go, next[k]->shape(), axes), next[k], params[k]);
-        }
-        return Graph{params, next, body.names};
-    }
-
-    // A plan of a body, with its buffers added to the outer table. `given`: outer buffers for parameters and results.
-    void splice(const Plan& inner, const std::vector<int>& parameters, std::vector<int>& results, Plan& into, std::vector<Step>& steps) {
-        std::vector<int> at(inner.buffers.size(), -1);
-        results.assign(results.size(), -1);
-        for (size_t b = 0; b < inner.buffers.size(); ++b) {
-            const Buffer& x = inner.buffers[b];
-            if (x.kind == Buffer::Kind::input) at[b] = parameters[x.index];
-            else {
-                at[b] = static_cast<int>(into.buffers.size());
-                into.buffers.push_back({x.type, Buffer::Kind::temporary, -1, x.name});
-                if (x.kind == Buffer::Kind::output) results[x.index] = at[b];
-            }
-        }
-        std::function<void(std::vector<Step>&)> rename = [&](std::vector<Step>& list) {
-            for (Step& s : list) {
-                if (auto* l = std::get_if<Launch>(&s.what)) for (int& b : l->buffers) b = at[b];
-                else if (auto* c = std::get_if<Copy>(&s.what)) c->from = at[c->from], c->to = at[c->to];
-                else {
-                    auto r = std::make_shared<Repeat>(*std::get<std::shared_ptr<Repeat>>(s.what));
-                    auto move = [&](int& b) { if (b >= 0) b = at[b]; };
-                    move(r->step);
-                    move(r->go);
-                    for (auto& c : r->carries) move(c.init), move(c.value), move(c.next);
-                    for (auto* slices : {&r->reads, &r->writes})
-                        for (auto& x : *slices) move(x.whole), move(x.part);
-                    rename(r->condition);
-                    rename(r->body);
-                    s.what = r;
-                }
-            }
-        };
-        std::vector<Step> copy = inner.steps;
-        rename(copy);
-        steps.insert(steps.end(), copy.begin(), copy.end());
-    }
-
-    int temporary(Plan& plan, const Type& t, std::string name) {
-        plan.buffers.push_back({t, Buffer::Kind::temporary, -1, std::move(name)});
-        return static_cast<int>(plan.buffers.size()) - 1;
-    }
-
-    void assemble_repeat(int u, Plan& plan, std::map<int, int>& buffer) {
-        const Node& n = *flat_.units[u].node;
-        bool scan = is_scan(n);
-        int64_t carries = n.attrs.integer("carries"), xs = scan ? n.attrs.integer("xs") : 0;
-        // The ops of the loop's inputs and outputs.
-        std::vector<int> inputs, outs;
-        for (int o : flat_.units[u].operands) inputs.push_back(buffer.at(o));
+        for (int v : unit_users_[u]) near.insert(cluster_of_[v]);
         for (int o : flat_.units[u].ops)
-            if (flat_.ops[o].is_unit_output) outs.push_back(o);
-        auto repeat = std::make_shared<Repeat>();
-        const Plan& body = repeats_.at(u).first;
-        std::vector<int> parameters;
-        if (scan) {
-            repeat->length = n.attrs.shape("length")[0];
-            repeat->reverse = n.attrs.integer("reverse") != 0;
-            repeat->step = temporary(plan, {Dtype::i64, {}}, "step");
-            parameters.push_back(repeat->step);
-        } else {
-            repeat->length = -1;
-        }
-        std::vector<int> values;
-        for (int64_t k = 0; k < carries; ++k) {
-            int out = outs[k];
-            int b = buffer.contains(out) ? buffer.at(out) : temporary(plan, flat_.ops[out].type, "state");
-            buffer[out] = b;
-            values.push_back(b);
-            parameters.push_back(b);
-        }
-        for (int64_t k = 0; k < xs; ++k) {
-            Type row = n.inputs[carries + k]->type();
-            row.shape.erase(row.shape.begin());
-            int part = temporary(plan, row, "row");
-            repeat->reads.push_back({inputs[carries + k], part});
-            parameters.push_back(part);
-        }
-        for (size_t k = carries + xs; k < inputs.size(); ++k) parameters.push_back(inputs[k]);
-        std::vector<int> results(n.attrs.graph("body")->results.size());
-        splice(body, parameters, results, plan, repeat->body);
-        for (int64_t k = 0; k < carries; ++k) repeat->carries.push_back({inputs[k], values[k], results[k]});
-        for (size_t k = carries; k < results.size(); ++k) {
-            int out = outs[k];
-            if (!buffer.contains(out)) buffer[out] = temporary(plan, flat_.ops[out].type, "rows");
-            repeat->writes.push_back({buffer.at(out), results[k]});
-        }
-        if (!scan) {
-            Options inner = options_;
-            inner.donate.clear();
-            Plan condition = Planner(*n.attrs.graph("cond"), machine_, inner).make();
-            std::vector<int> go(1);
-            splice(condition, parameters, go, plan, repeat->condition);
-            repeat->go = go[0];
-        }
-        plan.steps.push_back({repeat});
-        plan.seconds += repeats_.at(u).second;
+          for (int i : flat_.ops[o].inputs)
+            if (flat_.ops[i].kind == Op::Kind::leaf && op_users_[i].size() < kCousins)
+              for (int w : op_users_[i]) near.insert(cluster_of_[w]);
+      }
+      near.erase(c);
+      return near;
+    };
+    auto push = [&](int a) {
+      for (int b : neighbours(a)) {
+        auto [g, group] = gain(a, b);
+        if (g > 0) heap.push({g, tick++, a, b});
+      }
+    };
+    std::vector<int> start;
+    for (auto& [c, units] : clusters_) start.push_back(c);
+    for (int c : start) push(c);
+    while (!heap.empty()) {
+      Entry e = heap.top();
+      heap.pop();
+      if (!clusters_.contains(e.a) || !clusters_.contains(e.b)) continue;
+      auto [g, group] = gain(e.a, e.b);
+      if (g <= 0) continue;
+      std::vector<int> units = units_of(group);
+      int made = next_cluster_++;
+      for (int c : group) clusters_.erase(c);
+      for (int u : units) cluster_of_[u] = made;
+      clusters_[made] = std::move(units);
+      push(made);
     }
-    // ---- buffers and steps -----------------------------------------------------------------------------------------
-    Plan assemble() {
-        Plan plan;
-        std::map<int, int> buffer;   // op -> buffer
-        for (size_t k = 0; k < flat_.parameters.size(); ++k) {
-            std::string name = k < graph_.names.size() ? graph_.names[k] : "p" + std::to_string(k);
-            buffer[flat_.parameters[k]] = static_cast<int>(plan.buffers.size());
-            plan.buffers.push_back({flat_.ops[flat_.parameters[k]].type, Buffer::Kind::input, static_cast<int>(k), name});
-        }
-        std::vector<std::pair<int, int>> copies;
-        for (size_t k = 0; k < flat_.results.size(); ++k) {
-            int op = flat_.results[k], b = static_cast<int>(plan.buffers.size());
-            plan.buffers.push_back({flat_.ops[op].type, Buffer::Kind::output, static_cast<int>(k), "r" + std::to_string(k)});
-            if (buffer.contains(op)) copies.push_back({op, b});
-            else buffer[op] = b;
-        }
-        // Clusters in topological order.
-        std::map<int, int> waiting;
-        std::map<int, std::set<int>> after;
-        for (auto& [c, units] : clusters_) {
-            std::set<int> before;
-            for (int u : units)
-                for (int v : flat_.units[u].inputs)
-                    if (cluster_of_[v] != c) before.insert(cluster_of_[v]);
-            waiting[c] = static_cast<int>(before.size());
-            for (int b : before) after[b].insert(c);
-        }
-        std::set<std::pair<int, int>> ready;   // by first unit: deterministic
-        for (auto& [c, units] : clusters_)
-            if (!waiting[c]) ready.insert({units[0], c});
-        size_t done = 0;
-        std::set<int> constants;
-        auto materialise = [&](int op) {   // a constant that a step of its own needs in memory
-            if (flat_.ops[op].kind != Op::Kind::constant || !constants.insert(op).second) return;
-            launch({}, {op}, plan, buffer);
-        };
-        for (int r : flat_.results) materialise(r);
-        while (!ready.empty()) {
-            auto [first, c] = *ready.begin();
-            ready.erase(ready.begin());
-            ++done;
-            const std::vector<int>& units = clusters_[c];
-            cost(c);
-            if (units.size() == 1 && repeats_.contains(units[0])) {
-                int u = units[0];
-                for (int o : flat_.units[u].operands) materialise(o);
-                assemble_repeat(u, plan, buffer);
-            } else if (units.size() == 1 && prim_of(units[0]).has("same_bytes") && !candidate(units).barrier.empty()) {
-                // Another shape of the same bytes: the same buffer, unless it is a result.
-                int from = flat_.units[units[0]].operands[0], to = flat_.units[units[0]].ops[0];
-                materialise(from);
-                if (buffer.contains(to)) plan.steps.push_back({Copy{buffer.at(from), buffer.at(to)}});
-                else buffer[to] = buffer.at(from);
-            } else {
-                launch(units, outputs(units), plan, buffer);
-            }
-            for (int d : after[c])
-                if (--waiting[d] == 0) ready.insert({clusters_[d][0], d});
-        }
-        TENFOLD_CHECK(done == clusters_.size(), "clusters form a cycle");
-        for (auto [op, b] : copies) plan.steps.push_back({Copy{buffer.at(op), b}});
-        std::set<std::string> said;
-        for (auto& [key, why] : notes_) {
-            int a = static_cast<int>(key / 100000), b = static_cast<int>(key % 100000);
-            if (clusters_.contains(a) && clusters_.contains(b) && said.insert(why).second) plan.notes.push_back("not fused: " + why);
-        }
-        return plan;
-    }
+  }
+  std::map<int64_t, std::string> notes_;
 
-    void launch(const std::vector<int>& units, const std::vector<int>& outs, Plan& plan, std::map<int, int>& buffer) {
-        if (outs.empty()) return;
-        Candidate c = schedule(units, outs, true);
-        if (!c.barrier.empty()) {
-            std::string names;
-            for (int u : units) names += std::string(prim_of(u).name) + " ";
-            throw InternalError(fmt::format("no kernel for [{}]: {}", names, c.barrier));
-        }
-        Launch l;
-        for (int o : c.lowered.buffers) {
-            if (!buffer.contains(o)) buffer[o] = temporary(plan, flat_.ops[o].type, "t" + std::to_string(o));
-            l.buffers.push_back(buffer.at(o));
-        }
-        auto kernel = std::make_shared<tile::Kernel>(std::move(c.lowered.kernel));
-        kernel->name = name_of(units, plan.steps.size());
-        for (size_t a = 0; a < l.buffers.size(); ++a) {
-            const Buffer& b = plan.buffers[l.buffers[a]];
-            kernel->args[a].name = b.name;
-        }
-        std::set<std::string> names;
-        for (auto& a : kernel->args)
-            while (!names.insert(a.name).second) a.name += "_";
-        l.kernel = std::move(kernel);
-        if (refs_.empty())
-            for (const NodeRef& n : topological(graph_.results)) refs_.emplace(n.get(), n);
-        for (int u : units)
-            if (auto at = refs_.find(flat_.units[u].node); at != refs_.end()) l.nodes.push_back(at->second);
-        l.cost = c.cost;
-        l.loops = c.lowered.loops;
-        plan.seconds += c.cost.seconds;
-        plan.steps.push_back({std::move(l)});
-    }
+  // ---- loops of launches
+  // -----------------------------------------------------------------------------------------
+  void repeat_plan(int u) {
+    const Node& n = *flat_.units[u].node;
+    const Graph& body = *n.attrs.graph("body");
+    Options inner = options_;
+    inner.donate.clear();
+    // Never split in a loop: its order must not depend on whether it is one kernel.
+    const Graph graph = is_scan(n) ? body : masked_body(n);
+    Plan p = Planner(graph, machine_, inner).make();
+    double length = is_scan(n) ? static_cast<double>(n.attrs.shape("length")[0].hint()) : 16;
+    double seconds = p.seconds * length;
+    repeats_.emplace(u, std::pair{std::move(p), seconds});
+  }
 
-    // The last two operations that are not moves: enough to recognise it in a profile.
-    std::string name_of(const std::vector<int>& units, size_t k) const {
-        std::string name = "k" + std::to_string(k);
-        int shown = 0;
-        for (auto u = units.rbegin(); u != units.rend() && shown < 2; ++u) {
-            if (prim_of(*u).kind == Kind::move) continue;
-            name += "_" + std::string(prim_of(*u).name);
-            ++shown;
-        }
-        return name;
+  // The body of a while loop whose condition is per element: where it does not hold, the state stays.
+  static Graph masked_body(const Node& n) {
+    const Graph &cond = *n.attrs.graph("cond"), &body = *n.attrs.graph("body");
+    if (cond.results[0]->rank() == 0) return body;
+    Nodes params = body.parameters;
+    NodeRef go = build::call(cond, params)[0];
+    Nodes next = build::call(body, params);
+    for (size_t k = 0; k < next.size(); ++k) {
+      Ints axes;
+      for (int d = 0; d < go->rank(); ++d) axes.push_back(d);
+      next[k] = build::select(build::broadcast(go, next[k]->shape(), axes), next[k], params[k]);
     }
+    return Graph{params, next, body.names};
+  }
+
+  // A plan of a body, with its buffers added to the outer table. `given`: outer buffers for parameters and
+  // results.
+  void splice(const Plan& inner, const std::vector<int>& parameters, std::vector<int>& results, Plan& into,
+              std::vector<Step>& steps) {
+    std::vector<int> at(inner.buffers.size(), -1);
+    results.assign(results.size(), -1);
+    for (size_t b = 0; b < inner.buffers.size(); ++b) {
+      const Buffer& x = inner.buffers[b];
+      if (x.kind == Buffer::Kind::input)
+        at[b] = parameters[x.index];
+      else {
+        at[b] = static_cast<int>(into.buffers.size());
+        into.buffers.push_back({x.type, Buffer::Kind::temporary, -1, x.name});
+        if (x.kind == Buffer::Kind::output) results[x.index] = at[b];
+      }
+    }
+    std::function<void(std::vector<Step>&)> rename = [&](std::vector<Step>& list) {
+      for (Step& s : list) {
+        if (auto* l = std::get_if<Launch>(&s.what))
+          for (int& b : l->buffers) b = at[b];
+        else if (auto* c = std::get_if<Copy>(&s.what))
+          c->from = at[c->from], c->to = at[c->to];
+        else {
+          auto r = std::make_shared<Repeat>(*std::get<std::shared_ptr<Repeat>>(s.what));
+          auto move = [&](int& b) {
+            if (b >= 0) b = at[b];
+          };
+          move(r->step);
+          move(r->go);
+          for (auto& c : r->carries) move(c.init), move(c.value), move(c.next);
+          for (auto* slices : {&r->reads, &r->writes})
+            for (auto& x : *slices) move(x.whole), move(x.part);
+          rename(r->condition);
+          rename(r->body);
+          s.what = r;
+        }
+      }
+    };
+    std::vector<Step> copy = inner.steps;
+    rename(copy);
+    steps.insert(steps.end(), copy.begin(), copy.end());
+  }
+
+  int temporary(Plan& plan, const Type& t, std::string name) {
+    plan.buffers.push_back({t, Buffer::Kind::temporary, -1, std::move(name)});
+    return static_cast<int>(plan.buffers.size()) - 1;
+  }
+
+  void assemble_repeat(int u, Plan& plan, std::map<int, int>& buffer) {
+    const Node& n = *flat_.units[u].node;
+    bool scan = is_scan(n);
+    int64_t carries = n.attrs.integer("carries"), xs = scan ? n.attrs.integer("xs") : 0;
+    // The ops of the loop's inputs and outputs.
+    std::vector<int> inputs, outs;
+    for (int o : flat_.units[u].operands) inputs.push_back(buffer.at(o));
+    for (int o : flat_.units[u].ops)
+      if (flat_.ops[o].is_unit_output) outs.push_back(o);
+    auto repeat = std::make_shared<Repeat>();
+    const Plan& body = repeats_.at(u).first;
+    std::vector<int> parameters;
+    if (scan) {
+      repeat->length = n.attrs.shape("length")[0];
+      repeat->reverse = n.attrs.integer("reverse") != 0;
+      repeat->step = temporary(plan, {Dtype::i64, {}}, "step");
+      parameters.push_back(repeat->step);
+    } else {
+      repeat->length = -1;
+    }
+    std::vector<int> values;
+    for (int64_t k = 0; k < carries; ++k) {
+      int out = outs[k];
+      int b = buffer.contains(out) ? buffer.at(out) : temporary(plan, flat_.ops[out].type, "state");
+      buffer[out] = b;
+      values.push_back(b);
+      parameters.push_back(b);
+    }
+    for (int64_t k = 0; k < xs; ++k) {
+      Type row = n.inputs[carries + k]->type();
+      row.shape.erase(row.shape.begin());
+      int part = temporary(plan, row, "row");
+      repeat->reads.push_back({inputs[carries + k], part});
+      parameters.push_back(part);
+    }
+    for (size_t k = carries + xs; k < inputs.size(); ++k) parameters.push_back(inputs[k]);
+    std::vector<int> results(n.attrs.graph("body")->results.size());
+    splice(body, parameters, results, plan, repeat->body);
+    for (int64_t k = 0; k < carries; ++k) repeat->carries.push_back({inputs[k], values[k], results[k]});
+    for (size_t k = carries; k < results.size(); ++k) {
+      int out = outs[k];
+      if (!buffer.contains(out)) buffer[out] = temporary(plan, flat_.ops[out].type, "rows");
+      repeat->writes.push_back({buffer.at(out), results[k]});
+    }
+    if (!scan) {
+      Options inner = options_;
+      inner.donate.clear();
+      Plan condition = Planner(*n.attrs.graph("cond"), machine_, inner).make();
+      std::vector<int> go(1);
+      splice(condition, parameters, go, plan, repeat->condition);
+      repeat->go = go[0];
+    }
+    plan.steps.push_back({repeat});
+    plan.seconds += repeats_.at(u).second;
+  }
+  // ---- buffers and steps
+  // -----------------------------------------------------------------------------------------
+  Plan assemble() {
+    Plan plan;
+    std::map<int, int> buffer;  // op -> buffer
+    for (size_t k = 0; k < flat_.parameters.size(); ++k) {
+      std::string name = k < graph_.names.size() ? graph_.names[k] : "p" + std::to_string(k);
+      buffer[flat_.parameters[k]] = static_cast<int>(plan.buffers.size());
+      plan.buffers.push_back(
+          {flat_.ops[flat_.parameters[k]].type, Buffer::Kind::input, static_cast<int>(k), name});
+    }
+    std::vector<std::pair<int, int>> copies;
+    for (size_t k = 0; k < flat_.results.size(); ++k) {
+      int op = flat_.results[k], b = static_cast<int>(plan.buffers.size());
+      plan.buffers.push_back(
+          {flat_.ops[op].type, Buffer::Kind::output, static_cast<int>(k), "r" + std::to_string(k)});
+      if (buffer.contains(op))
+        copies.push_back({op, b});
+      else
+        buffer[op] = b;
+    }
+    // Clusters in topological order.
+    std::map<int, int> waiting;
+    std::map<int, std::set<int>> after;
+    for (auto& [c, units] : clusters_) {
+      std::set<int> before;
+      for (int u : units)
+        for (int v : flat_.units[u].inputs)
+          if (cluster_of_[v] != c) before.insert(cluster_of_[v]);
+      waiting[c] = static_cast<int>(before.size());
+      for (int b : before) after[b].insert(c);
+    }
+    std::set<std::pair<int, int>> ready;  // by first unit: deterministic
+    for (auto& [c, units] : clusters_)
+      if (!waiting[c]) ready.insert({units[0], c});
+    size_t done = 0;
+    std::set<int> constants;
+    auto materialise = [&](int op) {  // a constant that a step of its own needs in memory
+      if (flat_.ops[op].kind != Op::Kind::constant || !constants.insert(op).second) return;
+      launch({}, {op}, plan, buffer);
+    };
+    for (int r : flat_.results) materialise(r);
+    while (!ready.empty()) {
+      auto [first, c] = *ready.begin();
+      ready.erase(ready.begin());
+      ++done;
+      const std::vector<int>& units = clusters_[c];
+      cost(c);
+      if (units.size() == 1 && repeats_.contains(units[0])) {
+        int u = units[0];
+        for (int o : flat_.units[u].operands) materialise(o);
+        assemble_repeat(u, plan, buffer);
+      } else if (units.size() == 1 && prim_of(units[0]).has("same_bytes") &&
+                 !candidate(units).barrier.empty()) {
+        // Another shape of the same bytes: the same buffer, unless it is a result.
+        int from = flat_.units[units[0]].operands[0], to = flat_.units[units[0]].ops[0];
+        materialise(from);
+        if (buffer.contains(to))
+          plan.steps.push_back({Copy{buffer.at(from), buffer.at(to)}});
+        else
+          buffer[to] = buffer.at(from);
+      } else {
+        launch(units, outputs(units), plan, buffer);
+      }
+      for (int d : after[c])
+        if (--waiting[d] == 0) ready.insert({clusters_[d][0], d});
+    }
+    TENFOLD_CHECK(done == clusters_.size(), "clusters form a cycle");
+    for (auto [op, b] : copies) plan.steps.push_back({Copy{buffer.at(op), b}});
+    std::set<std::string> said;
+    for (auto& [key, why] : notes_) {
+      int a = static_cast<int>(key / 100000), b = static_cast<int>(key % 100000);
+      if (clusters_.contains(a) && clusters_.contains(b) && said.insert(why).second)
+        plan.notes.push_back("not fused: " + why);
+    }
+    return plan;
+  }
+
+  void launch(const std::vector<int>& units, const std::vector<int>& outs, Plan& plan,
+              std::map<int, int>& buffer) {
+    if (outs.empty()) return;
+    Candidate c = schedule(units, outs, true);
+    if (!c.barrier.empty()) {
+      std::string names;
+      for (int u : units) names += std::string(prim_of(u).name) + " ";
+      throw InternalError(fmt::format("no kernel for [{}]: {}", names, c.barrier));
+    }
+    Launch l;
+    for (int o : c.lowered.buffers) {
+      if (!buffer.contains(o)) buffer[o] = temporary(plan, flat_.ops[o].type, "t" + std::to_string(o));
+      l.buffers.push_back(buffer.at(o));
+    }
+    auto kernel = std::make_shared<tile::Kernel>(std::move(c.lowered.kernel));
+    kernel->name = name_of(units, plan.steps.size());
+    for (size_t a = 0; a < l.buffers.size(); ++a) {
+      const Buffer& b = plan.buffers[l.buffers[a]];
+      kernel->args[a].name = b.name;
+    }
+    std::set<std::string> names;
+    for (auto& a : kernel->args)
+      while (!names.insert(a.name).second) a.name += "_";
+    l.kernel = std::move(kernel);
+    if (refs_.empty())
+      for (const NodeRef& n : topological(graph_.results)) refs_.emplace(n.get(), n);
+    for (int u : units)
+      if (auto at = refs_.find(flat_.units[u].node); at != refs_.end()) l.nodes.push_back(at->second);
+    l.cost = c.cost;
+    l.loops = c.lowered.loops;
+    plan.seconds += c.cost.seconds;
+    plan.steps.push_back({std::move(l)});
+  }
+
+  // The last two operations that are not moves: enough to recognise it in a profile.
+  std::string name_of(const std::vector<int>& units, size_t k) const {
+    std::string name = "k" + std::to_string(k);
+    int shown = 0;
+    for (auto u = units.rbegin(); u != units.rend() && shown < 2; ++u) {
+      if (prim_of(*u).kind == Kind::move) continue;
+      name += "_" + std::string(prim_of(*u).name);
+      ++shown;
+    }
+    return name;
+  }
 };
 
 }  // namespace
 
 Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) {
-    const Graph split = split_reductions(graph);
-    return Planner(split, machine, options).make();
+  const Graph split = split_reductions(graph);
+  return Planner(split, machine, options).make();
 }
 
 double least_bytes(const Graph& graph) {
-    double bytes = 0;
-    auto size = [](const Type& t) { return static_cast<double>(volume(t.shape).hint() * size_of(t.dtype)); };
-    std::set<const Node*> used;
-    for (const NodeRef& n : topological(graph.results)) used.insert(n.get());
-    for (const NodeRef& p : graph.parameters)
-        if (used.contains(p.get())) bytes += size(p->type());
-    for (const NodeRef& r : graph.results) bytes += size(r->type());
-    return bytes;
+  double bytes = 0;
+  auto size = [](const Type& t) { return static_cast<double>(volume(t.shape).hint() * size_of(t.dtype)); };
+  std::set<const Node*> used;
+  for (const NodeRef& n : topological(graph.results)) used.insert(n.get());
+  for (const NodeRef& p : graph.parameters)
+    if (used.contains(p.get())) bytes += size(p->type());
+  for (const NodeRef& r : graph.results) bytes += size(r->type());
+  return bytes;
 }
 
 }  // namespace tenfold::plan

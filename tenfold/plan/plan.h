@@ -1,5 +1,5 @@
-// The plan: a graph cut into clusters, each one launch with its tile program; loops of launches where a carry mixes
-// across blocks; and the buffers between them.
+// The plan: a graph cut into clusters, each one launch with its tile program; loops of launches where a carry
+// mixes across blocks; and the buffers between them.
 #pragma once
 
 #include <memory>
@@ -13,68 +13,72 @@
 namespace tenfold::plan {
 
 struct Buffer {
-    Type type;
-    enum class Kind : uint8_t { input, output, temporary } kind = Kind::temporary;
-    int index = -1;                // which parameter or result of the graph; a result that is a parameter is a copy step
-    std::string name;
+  Type type;
+  enum class Kind : uint8_t { input, output, temporary } kind = Kind::temporary;
+  int index = -1;  // which parameter or result of the graph; a result that is a parameter is a copy step
+  std::string name;
 };
 
 struct Cost {
-    double seconds = 0;            // predicted
-    double bytes_read = 0, bytes_written = 0;   // beyond the cache
-    double flops = 0;
-    double memory_seconds = 0, compute_seconds = 0;
-    bool serial = false;           // too small to fork
+  double seconds = 0;                        // predicted
+  double bytes_read = 0, bytes_written = 0;  // beyond the cache
+  double flops = 0;
+  double memory_seconds = 0, compute_seconds = 0;
+  bool serial = false;  // too small to fork
 };
 
 struct Launch {
-    std::shared_ptr<const tile::Kernel> kernel;
-    std::vector<int> buffers;      // one per kernel argument
-    Cost cost;
-    Nodes nodes;                   // what it computes
-    std::string loops;             // the loop string of explain
+  std::shared_ptr<const tile::Kernel> kernel;
+  std::vector<int> buffers;  // one per kernel argument
+  Cost cost;
+  Nodes nodes;        // what it computes
+  std::string loops;  // the loop string of explain
 };
 
 struct Copy {
-    int from, to;
+  int from, to;
 };
 
 struct Step;
 
 // `length` times the steps. The body's buffers stand in the same table as everything else.
 struct Repeat {
-    Dim length;                    // -1 with `go` for a while loop
-    bool reverse = false;
-    int step = -1;                 // an i64[] buffer that holds the iteration's number, or -1
-    int go = -1;                   // a bool[...] buffer computed by `condition`: goes on while any holds
-    std::vector<Step> condition;
-    std::vector<Step> body;
-    struct Carry { int init, value, next; };       // value = init before; value = next after each iteration (swap, not copy)
-    std::vector<Carry> carries;                    // `value` holds the final one afterwards
-    struct Slice { int whole, part; };             // part is row `step` of whole: an address, not a copy
-    std::vector<Slice> reads, writes;
+  Dim length;  // -1 with `go` for a while loop
+  bool reverse = false;
+  int step = -1;  // an i64[] buffer that holds the iteration's number, or -1
+  int go = -1;    // a bool[...] buffer computed by `condition`: goes on while any holds
+  std::vector<Step> condition;
+  std::vector<Step> body;
+  struct Carry {
+    int init, value, next;
+  };                           // value = init before; value = next after each iteration (swap, not copy)
+  std::vector<Carry> carries;  // `value` holds the final one afterwards
+  struct Slice {
+    int whole, part;
+  };  // part is row `step` of whole: an address, not a copy
+  std::vector<Slice> reads, writes;
 };
 
 struct Step {
-    std::variant<Launch, Copy, std::shared_ptr<Repeat>> what;
+  std::variant<Launch, Copy, std::shared_ptr<Repeat>> what;
 };
 
 struct Plan {
-    std::vector<Buffer> buffers;
-    std::vector<Step> steps;
-    std::vector<std::string> notes;   // "not fused: ..." sentences for explain
-    double seconds = 0;
+  std::vector<Buffer> buffers;
+  std::vector<Step> steps;
+  std::vector<std::string> notes;  // "not fused: ..." sentences for explain
+  double seconds = 0;
 };
 
 struct Options {
-    std::vector<std::string> allow;   // grants: "online", "factor"
-    bool fuse = true;
-    std::vector<std::pair<int, int>> donate;  // parameter -> result
+  std::vector<std::string> allow;  // grants: "online", "factor"
+  bool fuse = true;
+  std::vector<std::pair<int, int>> donate;  // parameter -> result
 };
 
 // The graph is simplified and expanded already (core primitives only).
 Plan make_plan(const Graph&, const tile::Machine&, const Options& = {});
 
-double least_bytes(const Graph&);     // every needed element of the parameters once, every result once
+double least_bytes(const Graph&);  // every needed element of the parameters once, every result once
 
 }  // namespace tenfold::plan

@@ -1,5 +1,6 @@
-// Files of a cache folder that many processes share. A file is written under another name and renamed, so a reader sees
-// all of it or nothing; its header tells its length and checksum, so what is cut off or foreign is as good as absent.
+// Files of a cache folder that many processes share. A file is written under another name and renamed, so a
+// reader sees all of it or nothing; its header tells its length and checksum, so what is cut off or foreign
+// is as good as absent.
 #pragma once
 
 #include <cstdint>
@@ -11,23 +12,24 @@
 namespace tenfold {
 
 class DiskCache {
-public:
-    DiskCache(std::string folder, int64_t bytes);  // an empty folder name keeps nothing; `bytes` bounds the files' sum
+ public:
+  DiskCache(std::string folder,
+            int64_t bytes);  // an empty folder name keeps nothing; `bytes` bounds the files' sum
 
-    // Keys are hexadecimal digests. A hit counts as use; what fails its checks is removed.
-    std::optional<std::string> load(const std::string& key) const;
-    // Never throws: a cache that cannot be written is a slow cache. The least recently used files go first.
-    void store(const std::string& key, std::string_view content) noexcept;
+  // Keys are hexadecimal digests. A hit counts as use; what fails its checks is removed.
+  std::optional<std::string> load(const std::string& key) const;
+  // Never throws: a cache that cannot be written is a slow cache. The least recently used files go first.
+  void store(const std::string& key, std::string_view content) noexcept;
 
-    const std::string& folder() const { return folder_; }
+  const std::string& folder() const { return folder_; }
 
-private:
-    void trim();
+ private:
+  void trim();
 
-    std::string folder_;
-    int64_t bytes_;
-    std::mutex mutex_;
-    int64_t written_ = -1;  // since the last trim; -1 before the first
+  std::string folder_;
+  int64_t bytes_;
+  std::mutex mutex_;
+  int64_t written_ = -1;  // since the last trim; -1 before the first
 };
 
 DiskCache& disk_cache();  // of TENFOLD_CACHE_DIR and TENFOLD_CACHE_BYTES, read once

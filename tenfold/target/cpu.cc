@@ -1,10 +1,10 @@
 #include "tenfold/target/cpu.h"
 
-#include <dlfcn.h>
-#include <sys/stat.h>
-
 #include <map>
 #include <mutex>
+#include <sys/stat.h>
+
+#include <dlfcn.h>
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
@@ -23,199 +23,208 @@ const Isa kIsas[] = {
 };
 
 bool runs(const Isa& isa) {
-    if (isa.avx512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
-    if (isa.avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-               __builtin_cpu_supports("bmi2");
-    return true;
+  if (isa.avx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512cd");
+  if (isa.avx2)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
+  return true;
 }
 
 std::string module_path() {
-    Dl_info info;
-    if (dladdr(reinterpret_cast<void*>(&runs), &info) && info.dli_fname) {
-        const std::string self = info.dli_fname;
-        if (const size_t slash = self.rfind('/'); slash != std::string::npos) return self.substr(0, slash + 1) + kLlvmModule;
-    }
-    return kLlvmModule;
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&runs), &info) && info.dli_fname) {
+    const std::string self = info.dli_fname;
+    if (const size_t slash = self.rfind('/'); slash != std::string::npos)
+      return self.substr(0, slash + 1) + kLlvmModule;
+  }
+  return kLlvmModule;
 }
 
 // The compiler is part of every key: another build of it makes other code.
 const std::string& compiler_identity() {
-    static const std::string identity = [] {
-        struct stat info {};
-        if (stat(module_path().c_str(), &info) != 0) return std::string("absent");
-        return fmt::format("{} {}.{}", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-    }();
-    return identity;
+  static const std::string identity = [] {
+    struct stat info{};
+    if (stat(module_path().c_str(), &info) != 0) return std::string("absent");
+    return fmt::format("{} {}.{}", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+  }();
+  return identity;
 }
 
 class CpuTarget final : public Target {
-public:
-    explicit CpuTarget(const Isa& isa) : isa_(isa) {}
-    std::string name() const override { return "llvm " + isa_.name; }
+ public:
+  explicit CpuTarget(const Isa& isa) : isa_(isa) {}
+  std::string name() const override { return "llvm " + isa_.name; }
 
-    std::vector<Code> compile(std::span<const tile::Kernel* const> kernels) override {
-        std::vector<std::string> keys;
-        std::vector<std::shared_ptr<LoadedObject>> objects(kernels.size());
-        std::vector<size_t> missing;
-        std::map<std::string, size_t> compiled;  // by key
-        for (size_t i = 0; i < kernels.size(); ++i) {
-            keys.push_back(digest(fmt::format("{} {} {}\n{}", isa_.name, isa_.cpu, compiler_identity(), tile::print(*kernels[i]))));
-            objects[i] = cached(keys[i]);
-            if (!objects[i] && compiled.emplace(keys[i], i).second) missing.push_back(i);
-        }
-        if (!missing.empty()) {
-            std::vector<const tile::Kernel*> batch;
-            std::vector<std::string> names;
-            std::string all;
-            for (size_t i : missing) {
-                batch.push_back(kernels[i]);
-                names.push_back(function_name(keys[i]));
-                all += keys[i];
-            }
-            const std::string bytes = compiler().object(batch, names);
-            const std::string object_key = digest(all);
-            const auto object = remember(object_key, load_object(bytes));
-            disk_cache().store(object_key, bytes);
-            // A kernel's own file names the object that holds it.
-            for (size_t i : missing) disk_cache().store(keys[i], object_key);
-            for (size_t i = 0; i < kernels.size(); ++i)
-                if (!objects[i]) objects[i] = object;
-        }
-        std::vector<Code> codes;
-        for (size_t i = 0; i < kernels.size(); ++i) codes.push_back(make_code(*kernels[i], objects[i], function_name(keys[i])));
-        return codes;
+  std::vector<Code> compile(std::span<const tile::Kernel* const> kernels) override {
+    std::vector<std::string> keys;
+    std::vector<std::shared_ptr<LoadedObject>> objects(kernels.size());
+    std::vector<size_t> missing;
+    std::map<std::string, size_t> compiled;  // by key
+    for (size_t i = 0; i < kernels.size(); ++i) {
+      keys.push_back(digest(
+          fmt::format("{} {} {}\n{}", isa_.name, isa_.cpu, compiler_identity(), tile::print(*kernels[i]))));
+      objects[i] = cached(keys[i]);
+      if (!objects[i] && compiled.emplace(keys[i], i).second) missing.push_back(i);
     }
-
-    std::string listing(const tile::Kernel& kernel, std::string_view what) override { return compiler().listing(kernel, what); }
-
-private:
-    static std::string function_name(const std::string& key) { return "k" + key; }
-
-    std::shared_ptr<LoadedObject> cached(const std::string& key) {
-        const auto object_key = disk_cache().load(key);
-        if (!object_key) return nullptr;
-        {
-            const std::lock_guard lock(mutex_);
-            if (const auto known = objects_.find(*object_key); known != objects_.end())
-                if (auto object = known->second.lock()) return object;
-        }
-        const auto bytes = disk_cache().load(*object_key);
-        if (!bytes) return nullptr;
-        try {
-            auto object = load_object(*bytes);
-            return object->find(function_name(key)) ? remember(*object_key, object) : nullptr;
-        } catch (const InternalError&) {
-            return nullptr;  // written by a newer compiler, say: compile again
-        }
+    if (!missing.empty()) {
+      std::vector<const tile::Kernel*> batch;
+      std::vector<std::string> names;
+      std::string all;
+      for (size_t i : missing) {
+        batch.push_back(kernels[i]);
+        names.push_back(function_name(keys[i]));
+        all += keys[i];
+      }
+      const std::string bytes = compiler().object(batch, names);
+      const std::string object_key = digest(all);
+      const auto object = remember(object_key, load_object(bytes));
+      disk_cache().store(object_key, bytes);
+      // A kernel's own file names the object that holds it.
+      for (size_t i : missing) disk_cache().store(keys[i], object_key);
+      for (size_t i = 0; i < kernels.size(); ++i)
+        if (!objects[i]) objects[i] = object;
     }
+    std::vector<Code> codes;
+    for (size_t i = 0; i < kernels.size(); ++i)
+      codes.push_back(make_code(*kernels[i], objects[i], function_name(keys[i])));
+    return codes;
+  }
 
-    std::shared_ptr<LoadedObject> remember(const std::string& key, std::shared_ptr<LoadedObject> object) {
-        const std::lock_guard lock(mutex_);
-        objects_[key] = object;
-        return object;
+  std::string listing(const tile::Kernel& kernel, std::string_view what) override {
+    return compiler().listing(kernel, what);
+  }
+
+ private:
+  static std::string function_name(const std::string& key) { return "k" + key; }
+
+  std::shared_ptr<LoadedObject> cached(const std::string& key) {
+    const auto object_key = disk_cache().load(key);
+    if (!object_key) return nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto known = objects_.find(*object_key); known != objects_.end())
+        if (auto object = known->second.lock()) return object;
     }
-
-    ObjectTarget& compiler() {
-        const std::lock_guard lock(mutex_);
-        if (compiler_) return *compiler_;
-        const std::string path = module_path();
-        void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays open
-        if (!module) throw DeviceError(fmt::format("cannot open {}: {}", path, dlerror()));
-        auto factory = reinterpret_cast<LlvmFactory>(dlsym(module, kLlvmFactory));
-        if (!factory) throw DeviceError(fmt::format("{} has no {}", path, kLlvmFactory));
-        compiler_.reset(static_cast<ObjectTarget*>(factory(isa_.name.c_str())));
-        return *compiler_;
+    const auto bytes = disk_cache().load(*object_key);
+    if (!bytes) return nullptr;
+    try {
+      auto object = load_object(*bytes);
+      return object->find(function_name(key)) ? remember(*object_key, object) : nullptr;
+    } catch (const InternalError&) {
+      return nullptr;  // written by a newer compiler, say: compile again
     }
+  }
 
-    const Isa& isa_;
-    std::mutex mutex_;
-    std::unique_ptr<ObjectTarget> compiler_;
-    std::map<std::string, std::weak_ptr<LoadedObject>> objects_;
+  std::shared_ptr<LoadedObject> remember(const std::string& key, std::shared_ptr<LoadedObject> object) {
+    const std::lock_guard lock(mutex_);
+    objects_[key] = object;
+    return object;
+  }
+
+  ObjectTarget& compiler() {
+    const std::lock_guard lock(mutex_);
+    if (compiler_) return *compiler_;
+    const std::string path = module_path();
+    void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays open
+    if (!module) throw DeviceError(fmt::format("cannot open {}: {}", path, dlerror()));
+    auto factory = reinterpret_cast<LlvmFactory>(dlsym(module, kLlvmFactory));
+    if (!factory) throw DeviceError(fmt::format("{} has no {}", path, kLlvmFactory));
+    compiler_.reset(static_cast<ObjectTarget*>(factory(isa_.name.c_str())));
+    return *compiler_;
+  }
+
+  const Isa& isa_;
+  std::mutex mutex_;
+  std::unique_ptr<ObjectTarget> compiler_;
+  std::map<std::string, std::weak_ptr<LoadedObject>> objects_;
 };
 
 void add_symbols(const Form& f, std::map<std::string, Symbol>& into) {
-    f.offset.symbols(into);
-    for (const Term& t : f.terms) t.coef.symbols(into);
+  f.offset.symbols(into);
+  for (const Term& t : f.terms) t.coef.symbols(into);
 }
 
 void add_symbols(const tile::Body& body, std::map<std::string, Symbol>& into) {
-    for (const tile::Item& item : body) {
-        if (const auto* s = std::get_if<tile::Stmt>(&item)) {
-            for (const Form& f : s->forms) add_symbols(f, into);
-            for (const auto& o : s->operands)
-                for (const Form& f : o.at) add_symbols(f, into);
-        } else if (const auto* l = std::get_if<std::unique_ptr<tile::Loop>>(&item)) {
-            add_symbols((*l)->condition, into);
-            add_symbols((*l)->body, into);
-            for (const auto& c : (*l)->carries)
-                for (const Form& f : c.next.at) add_symbols(f, into);
-        } else {
-            add_symbols(std::get<std::unique_ptr<tile::If>>(item)->body, into);
-        }
+  for (const tile::Item& item : body) {
+    if (const auto* s = std::get_if<tile::Stmt>(&item)) {
+      for (const Form& f : s->forms) add_symbols(f, into);
+      for (const auto& o : s->operands)
+        for (const Form& f : o.at) add_symbols(f, into);
+    } else if (const auto* l = std::get_if<std::unique_ptr<tile::Loop>>(&item)) {
+      add_symbols((*l)->condition, into);
+      add_symbols((*l)->body, into);
+      for (const auto& c : (*l)->carries)
+        for (const Form& f : c.next.at) add_symbols(f, into);
+    } else {
+      add_symbols(std::get<std::unique_ptr<tile::If>>(item)->body, into);
     }
+  }
 }
 
 }  // namespace
 
 const Isa& find_isa(std::string_view name) {
-    if (name == "native") {
-        const Isa* best = &kIsas[0];
-        for (const Isa& isa : kIsas)
-            if (runs(isa)) best = &isa;
-        return *best;
-    }
-    for (const Isa& isa : kIsas) {
-        if (isa.name != name) continue;
-        if (!runs(isa)) user_error("instruction set {}: this machine cannot run it; it runs {}", name, fmt::join(runnable_isas(), ", "));
-        return isa;
-    }
-    user_error("there is no instruction set {}: take native, avx512, avx2 or portable", name);
+  if (name == "native") {
+    const Isa* best = &kIsas[0];
+    for (const Isa& isa : kIsas)
+      if (runs(isa)) best = &isa;
+    return *best;
+  }
+  for (const Isa& isa : kIsas) {
+    if (isa.name != name) continue;
+    if (!runs(isa))
+      user_error("instruction set {}: this machine cannot run it; it runs {}", name,
+                 fmt::join(runnable_isas(), ", "));
+    return isa;
+  }
+  user_error("there is no instruction set {}: take native, avx512, avx2 or portable", name);
 }
 
 std::vector<std::string> runnable_isas() {
-    std::vector<std::string> names;
-    for (const Isa& isa : kIsas)
-        if (runs(isa)) names.push_back(isa.name);
-    return names;
+  std::vector<std::string> names;
+  for (const Isa& isa : kIsas)
+    if (runs(isa)) names.push_back(isa.name);
+  return names;
 }
 
 std::vector<std::string> symbol_names(const tile::Kernel& k) {
-    std::map<std::string, Symbol> symbols;
-    for (const auto& a : k.args)
-        for (const Dim& d : a.shape) d.symbols(symbols);
-    for (const auto& a : k.atoms) a.extent.symbols(symbols);
-    for (const auto& g : k.guards) {
-        add_symbols(g.form, symbols);
-        g.limit.symbols(symbols);
-    }
-    add_symbols(k.body, symbols);
-    std::vector<std::string> names;
-    for (const auto& [name, symbol] : symbols) names.push_back(name);
-    return names;
+  std::map<std::string, Symbol> symbols;
+  for (const auto& a : k.args)
+    for (const Dim& d : a.shape) d.symbols(symbols);
+  for (const auto& a : k.atoms) a.extent.symbols(symbols);
+  for (const auto& g : k.guards) {
+    add_symbols(g.form, symbols);
+    g.limit.symbols(symbols);
+  }
+  add_symbols(k.body, symbols);
+  std::vector<std::string> names;
+  for (const auto& [name, symbol] : symbols) names.push_back(name);
+  return names;
 }
 
-Code make_code(const tile::Kernel& kernel, const std::shared_ptr<LoadedObject>& object, const std::string& function) {
-    Code code;
-    code.name = kernel.name;
-    code.function = reinterpret_cast<KernelFunction>(object->find(function));
-    TENFOLD_CHECK(code.function, "kernel {} is not in its object", kernel.name);
-    code.scratch_bytes = tile::scratch_bytes(kernel);
-    code.symbols = symbol_names(kernel);
-    code.keep = object;
-    return code;
+Code make_code(const tile::Kernel& kernel, const std::shared_ptr<LoadedObject>& object,
+               const std::string& function) {
+  Code code;
+  code.name = kernel.name;
+  code.function = reinterpret_cast<KernelFunction>(object->find(function));
+  TENFOLD_CHECK(code.function, "kernel {} is not in its object", kernel.name);
+  code.scratch_bytes = tile::scratch_bytes(kernel);
+  code.symbols = symbol_names(kernel);
+  code.keep = object;
+  return code;
 }
 
 std::shared_ptr<Target> cpu_target(std::string_view name) {
-    static std::mutex mutex;
-    static std::map<std::string, std::shared_ptr<Target>> targets;
-    const Isa& isa = find_isa(name);
-    const std::lock_guard lock(mutex);
-    auto& target = targets[isa.name];
-    if (!target) target = std::make_shared<CpuTarget>(isa);
-    return target;
+  static std::mutex mutex;
+  static std::map<std::string, std::shared_ptr<Target>> targets;
+  const Isa& isa = find_isa(name);
+  const std::lock_guard lock(mutex);
+  auto& target = targets[isa.name];
+  if (!target) target = std::make_shared<CpuTarget>(isa);
+  return target;
 }
 
 }  // namespace tenfold

@@ -1,5 +1,5 @@
-// The CPU target as the rest of the library sees it: instruction sets, the object cache, and the LLVM module that is
-// opened only when a kernel is in no cache.
+// The CPU target as the rest of the library sees it: instruction sets, the object cache, and the LLVM module
+// that is opened only when a kernel is in no cache.
 #pragma once
 
 #include <memory>
@@ -14,18 +14,19 @@
 namespace tenfold {
 
 struct Isa {
-    std::string name;          // "avx512", "avx2", "portable"
-    std::string cpu;           // as LLVM names it: "x86-64-v4"
-    int vector_bytes = 16;     // of one register
-    int registers = 16;        // vector registers
-    bool avx512 = false;
-    bool avx2 = false;
-    bool fma = false;          // fused multiply-add instructions
-    bool half = false;         // conversions between f16 and f32
-    bool rounding = false;     // floor, ceil ... as instructions (SSE4.1)
+  std::string name;       // "avx512", "avx2", "portable"
+  std::string cpu;        // as LLVM names it: "x86-64-v4"
+  int vector_bytes = 16;  // of one register
+  int registers = 16;     // vector registers
+  bool avx512 = false;
+  bool avx2 = false;
+  bool fma = false;       // fused multiply-add instructions
+  bool half = false;      // conversions between f16 and f32
+  bool rounding = false;  // floor, ceil ... as instructions (SSE4.1)
 };
 
-// "native" is the widest that this machine runs. UserError for an unknown name or one that this machine cannot run.
+// "native" is the widest that this machine runs. UserError for an unknown name or one that this machine
+// cannot run.
 const Isa& find_isa(std::string_view name);
 std::vector<std::string> runnable_isas();  // narrowest first
 
@@ -35,10 +36,11 @@ std::vector<std::string> symbol_names(const tile::Kernel&);
 // A loaded object's function as the code of a kernel.
 Code make_code(const tile::Kernel&, const std::shared_ptr<LoadedObject>&, const std::string& function);
 
-// What libtenfold_llvm makes: `objects` is one relocatable ELF file with a function for each kernel, under the given names.
+// What libtenfold_llvm makes: `objects` is one relocatable ELF file with a function for each kernel, under
+// the given names.
 class ObjectTarget : public Target {
-public:
-    virtual std::string object(std::span<const tile::Kernel* const>, std::span<const std::string> names) = 0;
+ public:
+  virtual std::string object(std::span<const tile::Kernel* const>, std::span<const std::string> names) = 0;
 };
 
 // Compiled kernels by way of the disk cache (TENFOLD_CACHE_DIR). The same object for the same name.

@@ -1,4 +1,5 @@
-// The entry of libtenfold_llvm.so. tenfold/target/cpu opens the library at the first kernel that is in no cache.
+// The entry of libtenfold_llvm.so. tenfold/target/cpu opens the library at the first kernel that is in no
+// cache.
 #pragma once
 
 #include "tenfold/target/cpu.h"

@@ -140,7 +140,9 @@ TEST(Dim, Errors) {
 }
 
 TEST(Dim, NamesAreFreeAgainOnceUnused) {
-  { const Dim q = floordiv(Dim::symbol({.name = "q", .lower = 0, .upper = 5}), 2); }
+  {
+    const Dim q = floordiv(Dim::symbol({.name = "q", .lower = 0, .upper = 5}), 2);
+  }
   EXPECT_EQ(Dim::symbol({.name = "q", .lower = 0, .upper = 9}).upper(), 9);
 }
 

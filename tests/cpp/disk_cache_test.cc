@@ -1,12 +1,13 @@
 #include "tenfold/runtime/disk_cache.h"
 
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
+#include <sys/wait.h>
 #include <thread>
+
+#include <unistd.h>
+
+#include <gtest/gtest.h>
 
 #include "tenfold/base/hash.h"
 
@@ -55,8 +56,11 @@ TEST_F(DiskCacheTest, NeverGivesATruncatedOrForeignFile) {
     EXPECT_FALSE(cache.load(key(1)));
     EXPECT_FALSE(fs::exists(path(1))) << "a bad file is removed";
   };
-  for (const int size : {0, 7, 31, 32, 64, 500, 1063}) spoil([&] { fs::resize_file(path(1), static_cast<uintmax_t>(size)); });
-  spoil([&] { std::ofstream(path(1)) << "not a kernel at all, but long enough to hold a header and a key of 32 digits"; });
+  for (const int size : {0, 7, 31, 32, 64, 500, 1063})
+    spoil([&] { fs::resize_file(path(1), static_cast<uintmax_t>(size)); });
+  spoil([&] {
+    std::ofstream(path(1)) << "not a kernel at all, but long enough to hold a header and a key of 32 digits";
+  });
   spoil([&] { std::ofstream(path(1), std::ios::app) << "more"; });
   for (const int at : {3, 9, 20, 40, 100, 1050})  // magic, version, length, key, content
     spoil([&] {
@@ -76,7 +80,8 @@ TEST_F(DiskCacheTest, StaysWithinItsBoundAndKeepsWhatIsUsed) {
   const std::string content(1000, 'x');
   for (int i = 0; i < 100; ++i) {
     cache.store(key(i), content);
-    if (fs::exists(path(0))) fs::last_write_time(path(0), fs::file_time_type::clock::now() + std::chrono::hours(1));
+    if (fs::exists(path(0)))
+      fs::last_write_time(path(0), fs::file_time_type::clock::now() + std::chrono::hours(1));
     if (i > 0) fs::last_write_time(path(i), fs::file_time_type::clock::now() - std::chrono::seconds(100 - i));
     EXPECT_LE(bytes(), limit) << i;
   }
@@ -118,8 +123,10 @@ TEST_F(DiskCacheTest, SeveralProcessesAndThreads) {
     ::waitpid(pid, &status, 0);
     EXPECT_EQ(status, 0);
   }
-  for (int i = 0; i < 8; ++i) EXPECT_EQ(cache.load(key(i)), std::string(static_cast<size_t>(2000 + i), static_cast<char>('a' + i)));
-  for (const auto& e : fs::directory_iterator(folder_)) EXPECT_EQ(e.path().extension(), ".kernel") << "no temporary file is left";
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(cache.load(key(i)), std::string(static_cast<size_t>(2000 + i), static_cast<char>('a' + i)));
+  for (const auto& e : fs::directory_iterator(folder_))
+    EXPECT_EQ(e.path().extension(), ".kernel") << "no temporary file is left";
 }
 
 TEST_F(DiskCacheTest, WithoutAFolderNothingIsKept) {

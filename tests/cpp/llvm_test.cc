@@ -1,14 +1,16 @@
-// Tile programs compiled for every instruction set that this machine runs, compared with the tile interpreter.
-#include <dlfcn.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
+// Tile programs compiled for every instruction set that this machine runs, compared with the tile
+// interpreter.
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
+
+#include <dlfcn.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "tenfold/base/error.h"
 #include "tenfold/ir/build.h"
@@ -29,24 +31,28 @@ std::string read_file(const std::filesystem::path& path) {
   return text.str();
 }
 
-// Values that are exact in every dtype and whose sums are too; `special` mixes in zeros, infinities, NaN and limits.
+// Values that are exact in every dtype and whose sums are too; `special` mixes in zeros, infinities, NaN and
+// limits.
 void fill(Array& a, std::mt19937& random, bool special) {
   for (int64_t i = 0; i < a.size(); ++i) {
     const int64_t small = static_cast<int64_t>(random() % 17) - 8;
     Scalar v = is_unsigned_int(a.dtype) ? Scalar(uint64_t(small + 8)) : Scalar(small);
     if (is_inexact(a.dtype)) v = Scalar(static_cast<double>(small) * 0.25);
-    if (is_complex(a.dtype)) v = Scalar(Complex(static_cast<double>(small), static_cast<double>(random() % 5)));
+    if (is_complex(a.dtype))
+      v = Scalar(Complex(static_cast<double>(small), static_cast<double>(random() % 5)));
     if (is_bool(a.dtype)) v = Scalar(small > 0);
     if (special && is_inexact(a.dtype)) {
       constexpr double inf = std::numeric_limits<double>::infinity();
-      const double list[] = {0.0, -0.0, inf, -inf, std::nan(""), 1e30, -1e30, 0.5, -0.5, 1.5, 2.5, 1e-40, 300.7, -300.7, 65519, 65520};
+      const double list[] = {0.0,  -0.0, inf, -inf,  std::nan(""), 1e30,   -1e30, 0.5,
+                             -0.5, 1.5,  2.5, 1e-40, 300.7,        -300.7, 65519, 65520};
       std::uniform_real_distribution<double> uniform(-100, 100);
       auto any = [&] { return random() % 3 ? uniform(random) : list[random() % std::size(list)]; };
       v = is_complex(a.dtype) ? Scalar(Complex(uniform(random), uniform(random))) : Scalar(any());
     }
     if (special && is_int(a.dtype)) {
       const uint64_t bits = (uint64_t{random()} << 32) | random();
-      const uint64_t list[] = {0, 1, ~uint64_t{0}, bits, bits >> 33, uint64_t{1} << (size_of(a.dtype) * 8 - 1), 7, 40};
+      const uint64_t list[] = {
+          0, 1, ~uint64_t{0}, bits, bits >> 33, uint64_t{1} << (size_of(a.dtype) * 8 - 1), 7, 40};
       v = Scalar(list[random() % std::size(list)]);
     }
     a.set(i, v.round_to(a.dtype));
@@ -68,7 +74,8 @@ struct Buffers {
     }
   }
   void copy_out() {
-    for (size_t i = 0; i < arrays.size(); ++i) std::memcpy(arrays[i].bytes.data(), blocks[i], arrays[i].bytes.size());
+    for (size_t i = 0; i < arrays.size(); ++i)
+      std::memcpy(arrays[i].bytes.data(), blocks[i], arrays[i].bytes.size());
   }
 };
 
@@ -91,7 +98,8 @@ std::vector<Array> interpret(const tile::Kernel& k, std::vector<Array> arrays, c
   return arrays;
 }
 
-std::vector<Array> execute(const Code& code, const tile::Kernel& k, std::vector<Array> arrays, const Symbols& symbols) {
+std::vector<Array> execute(const Code& code, const tile::Kernel& k, std::vector<Array> arrays,
+                           const Symbols& symbols) {
   Buffers buffers{std::move(arrays), {}, {}};
   buffers.copy_in();
   std::vector<int64_t> values;
@@ -105,22 +113,29 @@ std::vector<Array> execute(const Code& code, const tile::Kernel& k, std::vector<
 
 // Equal values (NaN equals NaN, -0 equals 0), floats within `ulp` units of their dtype.
 bool close(const Scalar& x, const Scalar& y, Dtype d, double ulp) {
-  if (is_complex(d)) return close(Scalar(x.c().real()), Scalar(y.c().real()), real_of(d), ulp * 8) && close(Scalar(x.c().imag()), Scalar(y.c().imag()), real_of(d), ulp * 8);
+  if (is_complex(d))
+    return close(Scalar(x.c().real()), Scalar(y.c().real()), real_of(d), ulp * 8) &&
+           close(Scalar(x.c().imag()), Scalar(y.c().imag()), real_of(d), ulp * 8);
   if (!is_float(d)) return x == y;
   const double a = x.f(), b = y.f();
   if (std::isnan(a) || std::isnan(b)) return std::isnan(a) == std::isnan(b);
   if (a == b) return true;
-  const double unit = d == Dtype::f16 ? 0x1p-10 : d == Dtype::bf16 ? 0x1p-7 : d == Dtype::f32 ? 0x1p-23 : 0x1p-52;
+  const double unit = d == Dtype::f16    ? 0x1p-10
+                      : d == Dtype::bf16 ? 0x1p-7
+                      : d == Dtype::f32  ? 0x1p-23
+                                         : 0x1p-52;
   return std::abs(a - b) <= ulp * unit * std::max(std::abs(a), std::abs(b));
 }
 
-void expect_same(const tile::Kernel& k, const std::vector<Array>& got, const std::vector<Array>& want, double ulp, const std::string& what) {
+void expect_same(const tile::Kernel& k, const std::vector<Array>& got, const std::vector<Array>& want,
+                 double ulp, const std::string& what) {
   for (size_t i = 0; i < k.args.size(); ++i) {
     int wrong = 0;
     for (int64_t j = 0; j < got[i].size() && wrong < 4; ++j)
       if (!close(got[i].at(j), want[i].at(j), got[i].dtype, ulp)) {
         ++wrong;
-        ADD_FAILURE() << what << ": " << k.name << ": " << k.args[i].name << "[" << j << "] is " << got[i].at(j).str() << ", not " << want[i].at(j).str();
+        ADD_FAILURE() << what << ": " << k.name << ": " << k.args[i].name << "[" << j << "] is "
+                      << got[i].at(j).str() << ", not " << want[i].at(j).str();
       }
   }
 }
@@ -144,8 +159,10 @@ TEST(Llvm, Corpus) {
     SCOPED_TRACE(file.path().string());
     std::string text = read_file(file.path());
     // Composed records are expanded before a target sees them; here any core one will do.
-    for (const auto& [composed, core] : {std::pair{"= exp ", "= abs "}, {"= rsqrt ", "= sqrt "}, {"= tanh ", "= abs "}})
-      for (size_t at; (at = text.find(composed)) != std::string::npos;) text.replace(at, std::strlen(composed), core);
+    for (const auto& [composed, core] :
+         {std::pair{"= exp ", "= abs "}, {"= rsqrt ", "= sqrt "}, {"= tanh ", "= abs "}})
+      for (size_t at; (at = text.find(composed)) != std::string::npos;)
+        text.replace(at, std::strlen(composed), core);
     const tile::Kernel k = tile::parse_kernel(text);
     for (const int64_t n : {1, 7, 33}) {
       Symbols symbols;
@@ -168,11 +185,14 @@ std::string map_kernel(const Node& node, int index) {
     operands += fmt::format("{}%x{}", i ? ", " : "", i);
   }
   std::string attrs;
-  for (const auto& [key, value] : node.attrs) attrs += fmt::format(" {}={}", key, name(std::get<Dtype>(value)));
+  for (const auto& [key, value] : node.attrs)
+    attrs += fmt::format(" {}={}", key, name(std::get<Dtype>(value)));
   return fmt::format(
-      "tenfold 1\nkernel {}_{}({}out y: {}[{}]) {{\n  atom bo in 2, bi in 24\n  vector bi\n  guard 24*bo + bi < {}\n  grid bo {{\n{}"
+      "tenfold 1\nkernel {}_{}({}out y: {}[{}]) {{\n  atom bo in 2, bi in 24\n  vector bi\n  guard 24*bo + "
+      "bi < {}\n  grid bo {{\n{}"
       "    %y = {} {}{} : {}[bi]\n    store y[24*bo + bi] = %y\n  }}\n}}\n",
-      node.prim->name, index, args, name(node.dtype()), kN, kN, loads, node.prim->name, operands, attrs, name(node.dtype()));
+      node.prim->name, index, args, name(node.dtype()), kN, kN, loads, node.prim->name, operands, attrs,
+      name(node.dtype()));
 }
 
 TEST(Llvm, EveryMapRecordOnEveryDtype) {
@@ -186,7 +206,8 @@ TEST(Llvm, EveryMapRecordOnEveryDtype) {
         if (!typed && to > 0) continue;
         Nodes in;
         for (int i = 0; i < p->arity; ++i)
-          in.push_back(build::parameter(i, {p->name == "select" && i == 0 ? Dtype::boolean : static_cast<Dtype>(d), {kN}}));
+          in.push_back(build::parameter(
+              i, {p->name == "select" && i == 0 ? Dtype::boolean : static_cast<Dtype>(d), {kN}}));
         try {
           const NodeRef node = make(*p, in, typed ? Attrs{{"dtype", static_cast<Dtype>(to)}} : Attrs{});
           kernels.push_back(tile::parse_kernel(map_kernel(*node, static_cast<int>(kernels.size()))));
@@ -217,7 +238,8 @@ TEST(Llvm, EveryMapRecordOnEveryDtype) {
 
 std::string replaced(std::string text, const std::map<std::string, std::string>& with) {
   for (const auto& [from, to] : with)
-    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
   return text;
 }
 std::string number(int64_t n) { return std::to_string(n); }
@@ -295,7 +317,8 @@ kernel reductions(x: D[6,N], out rows: D[6], out columns: D[N], out all: D[], ou
   }
 }
 )",
-                       {{"D", dtype}, {"OP", op}, {"N", number(n)}}), {}, std::string(dtype) == "complex64" ? 64 : 0);
+                       {{"D", dtype}, {"OP", op}, {"N", number(n)}}),
+              {}, std::string(dtype) == "complex64" ? 64 : 0);
         ASSERT_FALSE(HasFailure()) << op << " " << dtype << " " << n;
       }
 }
@@ -318,7 +341,11 @@ kernel gemm(a: D[11,K], b: D[K,45], out c: D[11,45]) {
   }
 }
 )",
-                     {{"D", dtype}, {"K", number(k)}, {"0.0", std::string(dtype) == "i32" ? "0" : std::string(dtype) == "complex64" ? "complex(0.0, 0.0)" : "0.0"}}),
+                     {{"D", dtype},
+                      {"K", number(k)},
+                      {"0.0", std::string(dtype) == "i32"         ? "0"
+                              : std::string(dtype) == "complex64" ? "complex(0.0, 0.0)"
+                                                                  : "0.0"}}),
             {}, std::string(dtype) == "complex64" ? 64 : 0);
       ASSERT_FALSE(HasFailure()) << dtype << " " << k;
     }
@@ -497,7 +524,8 @@ TEST(Llvm, ObjectsThatAreCutOffOrSpoiledDoNotLoadOrAreHarmless) {
   for (size_t size = 0; size < object.size(); size += 1 + object.size() / 200)
     EXPECT_THROW(load_object(std::string_view(object).substr(0, size)), InternalError) << size;
   std::mt19937 random(1);
-  for (int i = 0; i < 3000; ++i) {  // half of the changes in the tables: header, section table, symbols, relocations
+  for (int i = 0; i < 3000;
+       ++i) {  // half of the changes in the tables: header, section table, symbols, relocations
     std::string bytes = object;
     const size_t at = i % 2 ? random() % 64 : bytes.size() - 1 - random() % (bytes.size() / 2);
     bytes[at] = static_cast<char>(random());

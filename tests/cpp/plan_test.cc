@@ -1,15 +1,17 @@
-// Plans run by the tile interpreter agree with the reference interpreter, and say how many launches they take.
+// Plans run by the tile interpreter agree with the reference interpreter, and say how many launches they
+// take.
 #include "tenfold/plan/plan.h"
-
-#include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
 
+#include <gtest/gtest.h>
+
 #include "tenfold/ir/build.h"
-#include "tenfold/ir/text.h"
-#include "random_graph.h"
 #include "tenfold/ir/eval.h"
+#include "tenfold/ir/text.h"
+
+#include "random_graph.h"
 
 namespace tenfold {
 namespace {
@@ -17,227 +19,268 @@ namespace {
 using namespace build;
 
 Array random_array(const Type& t, std::mt19937& rng) {
-    Array a(t.dtype, const_shape(t.shape));
-    std::uniform_real_distribution<double> real(-2, 2);
-    for (int64_t i = 0; i < a.size(); ++i) a.set(i, is_inexact(t.dtype) ? Scalar(real(rng)).round_to(t.dtype) : Scalar(int64_t(rng() % 5)).round_to(t.dtype));
-    return a;
+  Array a(t.dtype, const_shape(t.shape));
+  std::uniform_real_distribution<double> real(-2, 2);
+  for (int64_t i = 0; i < a.size(); ++i)
+    a.set(i, is_inexact(t.dtype) ? Scalar(real(rng)).round_to(t.dtype)
+                                 : Scalar(int64_t(rng() % 5)).round_to(t.dtype));
+  return a;
 }
 
 struct Machinist {
-    const plan::Plan& plan;
-    std::vector<Array> buffers;
-    int launches = 0;
+  const plan::Plan& plan;
+  std::vector<Array> buffers;
+  int launches = 0;
 
-    void run(const std::vector<plan::Step>& steps) {
-        for (const plan::Step& s : steps) {
-            if (auto* l = std::get_if<plan::Launch>(&s.what)) {
-                std::vector<std::string> complaints = tile::verify(*l->kernel);
-                ASSERT_TRUE(complaints.empty()) << complaints[0] << "\n" << tile::print(*l->kernel);
-                std::string text = tile::print(*l->kernel);
-                ASSERT_EQ(text, tile::print(tile::parse_kernel(text)));
-                if (getenv("TENFOLD_SEED")) printf("%s\n", text.c_str());
-                std::vector<Array> seen;   // a buffer may be seen under several shapes
-                std::vector<Array*> args;
-                for (size_t k = 0; k < l->buffers.size(); ++k) {
-                    seen.push_back(buffers[l->buffers[k]]);
-                    seen.back().shape = const_shape(l->kernel->args[k].shape);
-                }
-                for (Array& a : seen) args.push_back(&a);
-                tile::Counts counted = tile::run(*l->kernel, args);
-                tile::Counts predicted = tile::count(*l->kernel, 512 << 10).counts;
-                EXPECT_EQ(counted.bytes_read, predicted.bytes_read) << text;
-                EXPECT_EQ(counted.bytes_written, predicted.bytes_written) << text;
-                for (size_t k = 0; k < l->buffers.size(); ++k)
-                    if (l->kernel->args[k].output) buffers[l->buffers[k]].bytes = seen[k].bytes;
-                ++launches;
-            } else if (auto* c = std::get_if<plan::Copy>(&s.what)) {
-                buffers[c->to] = buffers[c->from];
-            } else {
-                const plan::Repeat& r = *std::get<std::shared_ptr<plan::Repeat>>(s.what);
-                for (auto& c : r.carries) buffers[c.value] = buffers[c.init];
-                int64_t n = r.length == Dim(-1) ? 1000 : r.length.value();
-                for (int64_t k = 0; k < n; ++k) {
-                    int64_t at = r.reverse ? n - 1 - k : k;
-                    if (r.step >= 0) buffers[r.step].set(0, Scalar(at));
-                    auto row = [&](const plan::Repeat::Slice& x) {
-                        size_t bytes = buffers[x.part].bytes.size();
-                        return std::pair{buffers[x.whole].bytes.begin() + at * bytes, bytes};
-                    };
-                    for (auto& x : r.reads) {
-                        auto [from, bytes] = row(x);
-                        std::copy(from, from + bytes, buffers[x.part].bytes.begin());
-                    }
-                    if (r.go >= 0) {
-                        run(r.condition);
-                        bool any = false;
-                        for (int64_t i = 0; i < buffers[r.go].size(); ++i) any = any || buffers[r.go].at(i).b();
-                        if (!any) break;
-                    }
-                    run(r.body);
-                    for (auto& x : r.writes) {
-                        auto [to, bytes] = row(x);
-                        std::copy(buffers[x.part].bytes.begin(), buffers[x.part].bytes.end(), to);
-                    }
-                    std::vector<Array> next;
-                    for (auto& c : r.carries) next.push_back(buffers[c.next]);
-                    for (size_t c = 0; c < next.size(); ++c) buffers[r.carries[c].value] = next[c];
-                }
-            }
+  void run(const std::vector<plan::Step>& steps) {
+    for (const plan::Step& s : steps) {
+      if (auto* l = std::get_if<plan::Launch>(&s.what)) {
+        std::vector<std::string> complaints = tile::verify(*l->kernel);
+        ASSERT_TRUE(complaints.empty()) << complaints[0] << "\n" << tile::print(*l->kernel);
+        std::string text = tile::print(*l->kernel);
+        ASSERT_EQ(text, tile::print(tile::parse_kernel(text)));
+        if (getenv("TENFOLD_SEED")) printf("%s\n", text.c_str());
+        std::vector<Array> seen;  // a buffer may be seen under several shapes
+        std::vector<Array*> args;
+        for (size_t k = 0; k < l->buffers.size(); ++k) {
+          seen.push_back(buffers[l->buffers[k]]);
+          seen.back().shape = const_shape(l->kernel->args[k].shape);
         }
+        for (Array& a : seen) args.push_back(&a);
+        tile::Counts counted = tile::run(*l->kernel, args);
+        tile::Counts predicted = tile::count(*l->kernel, 512 << 10).counts;
+        EXPECT_EQ(counted.bytes_read, predicted.bytes_read) << text;
+        EXPECT_EQ(counted.bytes_written, predicted.bytes_written) << text;
+        for (size_t k = 0; k < l->buffers.size(); ++k)
+          if (l->kernel->args[k].output) buffers[l->buffers[k]].bytes = seen[k].bytes;
+        ++launches;
+      } else if (auto* c = std::get_if<plan::Copy>(&s.what)) {
+        buffers[c->to] = buffers[c->from];
+      } else {
+        const plan::Repeat& r = *std::get<std::shared_ptr<plan::Repeat>>(s.what);
+        for (auto& c : r.carries) buffers[c.value] = buffers[c.init];
+        int64_t n = r.length == Dim(-1) ? 1000 : r.length.value();
+        for (int64_t k = 0; k < n; ++k) {
+          int64_t at = r.reverse ? n - 1 - k : k;
+          if (r.step >= 0) buffers[r.step].set(0, Scalar(at));
+          auto row = [&](const plan::Repeat::Slice& x) {
+            size_t bytes = buffers[x.part].bytes.size();
+            return std::pair{buffers[x.whole].bytes.begin() + at * bytes, bytes};
+          };
+          for (auto& x : r.reads) {
+            auto [from, bytes] = row(x);
+            std::copy(from, from + bytes, buffers[x.part].bytes.begin());
+          }
+          if (r.go >= 0) {
+            run(r.condition);
+            bool any = false;
+            for (int64_t i = 0; i < buffers[r.go].size(); ++i) any = any || buffers[r.go].at(i).b();
+            if (!any) break;
+          }
+          run(r.body);
+          for (auto& x : r.writes) {
+            auto [to, bytes] = row(x);
+            std::copy(buffers[x.part].bytes.begin(), buffers[x.part].bytes.end(), to);
+          }
+          std::vector<Array> next;
+          for (auto& c : r.carries) next.push_back(buffers[c.next]);
+          for (size_t c = 0; c < next.size(); ++c) buffers[r.carries[c].value] = next[c];
+        }
+      }
     }
+  }
 };
 
 int check(const Graph& g, std::string_view machine = "avx512", bool fuse = true, double tolerance = 1e-5) {
-    std::mt19937 rng(7);
-    std::vector<Array> inputs;
-    for (const NodeRef& p : g.parameters) inputs.push_back(random_array(p->type(), rng));
-    plan::Options options;
-    options.fuse = fuse;
-    plan::Plan p = plan::make_plan(g, tile::machine(machine), options);
-    Machinist m{p, {}};
-    for (const plan::Buffer& b : p.buffers)
-        m.buffers.push_back(b.kind == plan::Buffer::Kind::input ? inputs[b.index] : Array(b.type.dtype, const_shape(b.type.shape)));
-    m.run(p.steps);
-    if (getenv("TENFOLD_SHOW"))
-        for (const plan::Step& s : p.steps)
-            if (auto* l = std::get_if<plan::Launch>(&s.what)) printf("%s\n", tile::print(*l->kernel).c_str());
-    if (getenv("TENFOLD_SHOW")) for (auto& n : p.notes) printf("%s\n", n.c_str());
-    std::vector<Array> want = evaluate(g, inputs);
-    for (size_t b = 0; b < p.buffers.size(); ++b) {
-        if (p.buffers[b].kind != plan::Buffer::Kind::output) continue;
-        const Array &got = m.buffers[b], &ref = want[p.buffers[b].index];
-        for (int64_t i = 0; i < ref.size(); ++i) {
-            double x = got.at(i).f(), y = ref.at(i).f();
-            if (std::isnan(y)) { EXPECT_TRUE(std::isnan(x)); continue; }
-            if (std::abs(x - y) > tolerance * (1 + std::abs(y))) {
-                ADD_FAILURE() << "result " << p.buffers[b].index << " element " << i << ": " << x << " instead of " << y;
-                return m.launches;
-            }
-        }
+  std::mt19937 rng(7);
+  std::vector<Array> inputs;
+  for (const NodeRef& p : g.parameters) inputs.push_back(random_array(p->type(), rng));
+  plan::Options options;
+  options.fuse = fuse;
+  plan::Plan p = plan::make_plan(g, tile::machine(machine), options);
+  Machinist m{p, {}};
+  for (const plan::Buffer& b : p.buffers)
+    m.buffers.push_back(b.kind == plan::Buffer::Kind::input ? inputs[b.index]
+                                                            : Array(b.type.dtype, const_shape(b.type.shape)));
+  m.run(p.steps);
+  if (getenv("TENFOLD_SHOW"))
+    for (const plan::Step& s : p.steps)
+      if (auto* l = std::get_if<plan::Launch>(&s.what)) printf("%s\n", tile::print(*l->kernel).c_str());
+  if (getenv("TENFOLD_SHOW"))
+    for (auto& n : p.notes) printf("%s\n", n.c_str());
+  std::vector<Array> want = evaluate(g, inputs);
+  for (size_t b = 0; b < p.buffers.size(); ++b) {
+    if (p.buffers[b].kind != plan::Buffer::Kind::output) continue;
+    const Array &got = m.buffers[b], &ref = want[p.buffers[b].index];
+    for (int64_t i = 0; i < ref.size(); ++i) {
+      double x = got.at(i).f(), y = ref.at(i).f();
+      if (std::isnan(y)) {
+        EXPECT_TRUE(std::isnan(x));
+        continue;
+      }
+      if (std::abs(x - y) > tolerance * (1 + std::abs(y))) {
+        ADD_FAILURE() << "result " << p.buffers[b].index << " element " << i << ": " << x << " instead of "
+                      << y;
+        return m.launches;
+      }
     }
-    return m.launches;
+  }
+  return m.launches;
 }
 
 NodeRef in(int k, Shape s, Dtype d = Dtype::f32) { return parameter(k, {d, std::move(s)}); }
-NodeRef rows(const NodeRef& r, const Shape& s) { Ints axes; for (int d = 0; d < r->rank(); ++d) axes.push_back(d); return broadcast(r, s, axes); }
+NodeRef rows(const NodeRef& r, const Shape& s) {
+  Ints axes;
+  for (int d = 0; d < r->rank(); ++d) axes.push_back(d);
+  return broadcast(r, s, axes);
+}
 NodeRef softmax(const NodeRef& x) {
-    Ints last{x->rank() - 1};
-    NodeRef e = map("exp", {x - rows(reduce("max", x, last), x->shape())});
-    return e / rows(reduce("sum", e, last), x->shape());
+  Ints last{x->rank() - 1};
+  NodeRef e = map("exp", {x - rows(reduce("max", x, last), x->shape())});
+  return e / rows(reduce("sum", e, last), x->shape());
 }
 NodeRef layernorm(const NodeRef& x, const NodeRef& g, const NodeRef& b) {
-    Ints last{x->rank() - 1};
-    double n = static_cast<double>(x->shape().back().value());
-    NodeRef d = x - rows(reduce("sum", x, last) * (1 / n), x->shape());
-    NodeRef v = reduce("sum", d * d, last) * (1 / n);
-    return d * rows(map("div", {full(Scalar(1.0), v->type()), map("sqrt", {v + 1e-5})}), x->shape()) * broadcast_to(g, x->shape()) + broadcast_to(b, x->shape());
+  Ints last{x->rank() - 1};
+  double n = static_cast<double>(x->shape().back().value());
+  NodeRef d = x - rows(reduce("sum", x, last) * (1 / n), x->shape());
+  NodeRef v = reduce("sum", d * d, last) * (1 / n);
+  return d * rows(map("div", {full(Scalar(1.0), v->type()), map("sqrt", {v + 1e-5})}), x->shape()) *
+             broadcast_to(g, x->shape()) +
+         broadcast_to(b, x->shape());
 }
 
 TEST(Plan, ElementwiseChain) {
-    for (Shape s : {Shape{7}, Shape{4096}, Shape{3, 100}, Shape{1}, Shape{0}, Shape{}, Shape{2, 3, 5}}) {
-        NodeRef x = in(0, s), y = in(1, s);
-        EXPECT_EQ(check({{x, y}, {(x + y) * x - 2.0 * y}, {}}), 1);
-    }
+  for (Shape s : {Shape{7}, Shape{4096}, Shape{3, 100}, Shape{1}, Shape{0}, Shape{}, Shape{2, 3, 5}}) {
+    NodeRef x = in(0, s), y = in(1, s);
+    EXPECT_EQ(check({{x, y}, {(x + y) * x - 2.0 * y}, {}}), 1);
+  }
 }
 TEST(Plan, Softmax) {
-    for (Shape s : {Shape{4, 1000}, Shape{5, 7}, Shape{64, 1024}, Shape{3, 130}}) {
-        NodeRef x = in(0, s);
-        EXPECT_EQ(check({{x}, {softmax(x)}, {}}), 1);
-    }
+  for (Shape s : {Shape{4, 1000}, Shape{5, 7}, Shape{64, 1024}, Shape{3, 130}}) {
+    NodeRef x = in(0, s);
+    EXPECT_EQ(check({{x}, {softmax(x)}, {}}), 1);
+  }
 }
 TEST(Plan, LayerNorm) {
-    NodeRef x = in(0, {16, 768}), g = in(1, {768}), b = in(2, {768}), r = in(3, {16, 768});
-    EXPECT_EQ(check({{x, g, b}, {layernorm(x, g, b)}, {}}), 1);
-    NodeRef h = x + r;
-    EXPECT_EQ(check({{x, g, b, r}, {layernorm(h, g, b), h}, {}}), 1);
+  NodeRef x = in(0, {16, 768}), g = in(1, {768}), b = in(2, {768}), r = in(3, {16, 768});
+  EXPECT_EQ(check({{x, g, b}, {layernorm(x, g, b)}, {}}), 1);
+  NodeRef h = x + r;
+  EXPECT_EQ(check({{x, g, b, r}, {layernorm(h, g, b), h}, {}}), 1);
 }
 TEST(Plan, RowAndColumnSums) {
-    NodeRef x = in(0, {40, 70});
-    check({{x}, {reduce("sum", x, {1}), reduce("sum", x, {0}), reduce("max", x, {0, 1})}, {}});
-    check({{x}, {reduce("sum", x, {0})}, {}});
+  NodeRef x = in(0, {40, 70});
+  check({{x}, {reduce("sum", x, {1}), reduce("sum", x, {0}), reduce("max", x, {0, 1})}, {}});
+  check({{x}, {reduce("sum", x, {0})}, {}});
 }
 TEST(Plan, ALargeSumIsSplitForTheUnits) {
   NodeRef x = in(0, {640, 512});
-  EXPECT_EQ(check({{x}, {reduce("sum", x, {0, 1}), reduce("max", x, {0, 1})}, {}}, "avx512", true, 1e-3), 3);  // x is read once
+  EXPECT_EQ(check({{x}, {reduce("sum", x, {0, 1}), reduce("max", x, {0, 1})}, {}}, "avx512", true, 1e-3),
+            3);  // x is read once
   NodeRef d = x - broadcast_to(reduce("sum", x, {0, 1}) * (1.0 / (640 * 512)), {640, 512});
   check({{x}, {reduce("sum", d * d, {0, 1})}, {}}, "avx512", true, 1e-3);
 }
 TEST(Plan, Moves) {
-    NodeRef x = in(0, {12, 20}), y = in(1, {20, 12});
-    check({{x, y}, {x + transpose(y, {1, 0})}, {}});
-    NodeRef s = in(0, {9, 9});
-    check({{s}, {s + transpose(s, {1, 0})}, {}});
-    check({{x}, {reshape(reshape(x, {12, 4, 5}) * 2.0, {48, 5})}, {}});
-    check({{x}, {slice(x * 2.0, {1, 3}, {11, 20}, {2, 3})}, {}});
-    check({{x}, {concatenate({x, x * 2.0, slice_axis(x, 1, 0, 3)}, 1)}, {}});
-    check({{x}, {pad(x + 1.0, constant(Scalar(5.0), Dtype::f32), {1, 2}, {0, 3})}, {}});
-    NodeRef h = in(0, {4, 64});
-    NodeRef rotated = concatenate({-slice_axis(h, 1, 32, 64), slice_axis(h, 1, 0, 32)}, 1);
-    check({{h}, {h * 0.5 + rotated * 0.25}, {}});
-    check({{h}, {h}, {}});
-    check({{h}, {iota({4, 5}, 1), full(Scalar(2.0), {Dtype::f32, {3}})}, {}});
+  NodeRef x = in(0, {12, 20}), y = in(1, {20, 12});
+  check({{x, y}, {x + transpose(y, {1, 0})}, {}});
+  NodeRef s = in(0, {9, 9});
+  check({{s}, {s + transpose(s, {1, 0})}, {}});
+  check({{x}, {reshape(reshape(x, {12, 4, 5}) * 2.0, {48, 5})}, {}});
+  check({{x}, {slice(x * 2.0, {1, 3}, {11, 20}, {2, 3})}, {}});
+  check({{x}, {concatenate({x, x * 2.0, slice_axis(x, 1, 0, 3)}, 1)}, {}});
+  check({{x}, {pad(x + 1.0, constant(Scalar(5.0), Dtype::f32), {1, 2}, {0, 3})}, {}});
+  NodeRef h = in(0, {4, 64});
+  NodeRef rotated = concatenate({-slice_axis(h, 1, 32, 64), slice_axis(h, 1, 0, 32)}, 1);
+  check({{h}, {h * 0.5 + rotated * 0.25}, {}});
+  check({{h}, {h}, {}});
+  check({{h}, {iota({4, 5}, 1), full(Scalar(2.0), {Dtype::f32, {3}})}, {}});
 }
 TEST(Plan, Contractions) {
-    NodeRef x = in(0, {20, 33}), w = in(1, {33, 70}), b = in(2, {70});
-    EXPECT_EQ(check({{x, w, b}, {map("maximum", {contract(x, w, "mk,kn->mn") + broadcast_to(b, {20, 70}), full(Scalar(0.0), {Dtype::f32, {20, 70}})})}, {}}), 1);
-    NodeRef q = in(0, {2, 9, 16}), k = in(1, {2, 11, 16}), v = in(2, {2, 11, 16});
-    check({{q, k, v}, {contract(softmax(contract(q, k, "bqd,bkd->bqk") * 0.25), v, "bqk,bkd->bqd")}, {}});
-    NodeRef s = in(0, {8, 8});
-    check({{s}, {contract(s, s, "ij,jk->ik") + s}, {}});
+  NodeRef x = in(0, {20, 33}), w = in(1, {33, 70}), b = in(2, {70});
+  EXPECT_EQ(check({{x, w, b},
+                   {map("maximum", {contract(x, w, "mk,kn->mn") + broadcast_to(b, {20, 70}),
+                                    full(Scalar(0.0), {Dtype::f32, {20, 70}})})},
+                   {}}),
+            1);
+  NodeRef q = in(0, {2, 9, 16}), k = in(1, {2, 11, 16}), v = in(2, {2, 11, 16});
+  check({{q, k, v}, {contract(softmax(contract(q, k, "bqd,bkd->bqk") * 0.25), v, "bqk,bkd->bqd")}, {}});
+  NodeRef s = in(0, {8, 8});
+  check({{s}, {contract(s, s, "ij,jk->ik") + s}, {}});
 }
 TEST(Plan, ScanInOneKernel) {
-    // A recurrence per element, with the step number, a trajectory, and a prologue and an epilogue.
-    Type t{Dtype::f32, {100}};
-    int64_t scope = fresh_scope();
-    NodeRef step = parameter(0, {Dtype::i64, {}}, scope), a = parameter(1, t, scope), v = parameter(2, t, scope);
-    NodeRef x = in(0, {100}), y = in(1, {100});
-    NodeRef force = a * -0.1 + broadcast_to(convert(step, Dtype::f32) * 0.01, {100}) + y;
-    Closed body = close({step, a, v}, {a + v * 0.1, v + force * 0.1, a});
-    Nodes ins{x * 2.0, y - 1.0};
-    ins.insert(ins.end(), body.captured.begin(), body.captured.end());
-    NodeRef s = make("scan", ins, {{"body", body.graph}, {"carries", int64_t{2}}, {"xs", int64_t{0}}, {"length", Shape{17}}, {"reverse", int64_t{0}}});
-    EXPECT_EQ(check({{x, y}, {item(s, 0) * 3.0, item(s, 1)}, {}}), 1);
-    EXPECT_EQ(check({{x, y}, {item(s, 0) * 3.0, item(s, 2)}, {}}), 1);
-    EXPECT_EQ(check({{x, y}, {reduce("sum", item(s, 2), {0}), item(s, 0)}, {}}), 1);
+  // A recurrence per element, with the step number, a trajectory, and a prologue and an epilogue.
+  Type t{Dtype::f32, {100}};
+  int64_t scope = fresh_scope();
+  NodeRef step = parameter(0, {Dtype::i64, {}}, scope), a = parameter(1, t, scope),
+          v = parameter(2, t, scope);
+  NodeRef x = in(0, {100}), y = in(1, {100});
+  NodeRef force = a * -0.1 + broadcast_to(convert(step, Dtype::f32) * 0.01, {100}) + y;
+  Closed body = close({step, a, v}, {a + v * 0.1, v + force * 0.1, a});
+  Nodes ins{x * 2.0, y - 1.0};
+  ins.insert(ins.end(), body.captured.begin(), body.captured.end());
+  NodeRef s = make("scan", ins,
+                   {{"body", body.graph},
+                    {"carries", int64_t{2}},
+                    {"xs", int64_t{0}},
+                    {"length", Shape{17}},
+                    {"reverse", int64_t{0}}});
+  EXPECT_EQ(check({{x, y}, {item(s, 0) * 3.0, item(s, 1)}, {}}), 1);
+  EXPECT_EQ(check({{x, y}, {item(s, 0) * 3.0, item(s, 2)}, {}}), 1);
+  EXPECT_EQ(check({{x, y}, {reduce("sum", item(s, 2), {0}), item(s, 0)}, {}}), 1);
 }
 TEST(Plan, RecurrentNetwork) {
-    Type t{Dtype::f32, {10, 24}};
-    int64_t scope = fresh_scope();
-    NodeRef step = parameter(0, {Dtype::i64, {}}, scope), h = parameter(1, t, scope), row = parameter(2, t, scope);
-    NodeRef h0 = in(0, {10, 24}), u = in(1, {24, 24}), xs = in(2, {6, 10, 24});
-    NodeRef next = map("tanh", {contract(h, u, "bi,ij->bj") + row});
-    Closed body = close({step, h, row}, {next, next});
-    Nodes ins{h0, xs};
-    ins.insert(ins.end(), body.captured.begin(), body.captured.end());
-    NodeRef s = make("scan", ins, {{"body", body.graph}, {"carries", int64_t{1}}, {"xs", int64_t{1}}, {"length", Shape{6}}, {"reverse", int64_t{0}}});
-    check({{h0, u, xs}, {item(s, 0), item(s, 1)}, {}});
+  Type t{Dtype::f32, {10, 24}};
+  int64_t scope = fresh_scope();
+  NodeRef step = parameter(0, {Dtype::i64, {}}, scope), h = parameter(1, t, scope),
+          row = parameter(2, t, scope);
+  NodeRef h0 = in(0, {10, 24}), u = in(1, {24, 24}), xs = in(2, {6, 10, 24});
+  NodeRef next = map("tanh", {contract(h, u, "bi,ij->bj") + row});
+  Closed body = close({step, h, row}, {next, next});
+  Nodes ins{h0, xs};
+  ins.insert(ins.end(), body.captured.begin(), body.captured.end());
+  NodeRef s = make("scan", ins,
+                   {{"body", body.graph},
+                    {"carries", int64_t{1}},
+                    {"xs", int64_t{1}},
+                    {"length", Shape{6}},
+                    {"reverse", int64_t{0}}});
+  check({{h0, u, xs}, {item(s, 0), item(s, 1)}, {}});
 }
 TEST(Plan, CarryThatMixesTheBatchIsALoopOfLaunches) {
-    Type t{Dtype::f32, {300}};
-    int64_t scope = fresh_scope();
-    NodeRef step = parameter(0, {Dtype::i64, {}}, scope), c = parameter(1, t, scope);
-    NodeRef x = in(0, {300});
-    NodeRef next = c * 0.5 + broadcast_to(reduce("sum", c, {0}) * (0.5 / 300), {300});
-    Closed body = close({step, c}, {next, reduce("max", c, {0})});
-    NodeRef s = make("scan", {x}, {{"body", body.graph}, {"carries", int64_t{1}}, {"xs", int64_t{0}}, {"length", Shape{5}}, {"reverse", int64_t{0}}});
-    check({{x}, {item(s, 0), item(s, 1)}, {}});
+  Type t{Dtype::f32, {300}};
+  int64_t scope = fresh_scope();
+  NodeRef step = parameter(0, {Dtype::i64, {}}, scope), c = parameter(1, t, scope);
+  NodeRef x = in(0, {300});
+  NodeRef next = c * 0.5 + broadcast_to(reduce("sum", c, {0}) * (0.5 / 300), {300});
+  Closed body = close({step, c}, {next, reduce("max", c, {0})});
+  NodeRef s = make("scan", {x},
+                   {{"body", body.graph},
+                    {"carries", int64_t{1}},
+                    {"xs", int64_t{0}},
+                    {"length", Shape{5}},
+                    {"reverse", int64_t{0}}});
+  check({{x}, {item(s, 0), item(s, 1)}, {}});
 }
 
 TEST(Plan, RandomGraphs) {
-    int first = getenv("TENFOLD_SEED") ? atoi(getenv("TENFOLD_SEED")) : 0, count = getenv("TENFOLD_SEED") ? 1 : getenv("TENFOLD_TEST_FULL") ? 20000 : 600;
-    std::map<std::string, int> coverage;
-    for (int seed = first; seed < first + count; ++seed) {
-        SCOPED_TRACE(seed);
-        testing::RandomGraph r = testing::Generator(seed).make(3 + seed % 12);
-        for (auto& [name, n] : r.coverage) coverage[name] += n;
-        try {
-            check(r.graph, "avx512", true, 2e-4);
-            check(r.graph, "generic", false, 2e-4);
-        } catch (const std::exception& e) { ADD_FAILURE() << "seed " << seed << ": " << e.what(); }
-        if (HasFailure()) break;
+  int first = getenv("TENFOLD_SEED") ? atoi(getenv("TENFOLD_SEED")) : 0, count = getenv("TENFOLD_SEED") ? 1
+                                                                                 : getenv("TENFOLD_TEST_FULL")
+                                                                                     ? 20000
+                                                                                     : 600;
+  std::map<std::string, int> coverage;
+  for (int seed = first; seed < first + count; ++seed) {
+    SCOPED_TRACE(seed);
+    testing::RandomGraph r = testing::Generator(seed).make(3 + seed % 12);
+    for (auto& [name, n] : r.coverage) coverage[name] += n;
+    try {
+      check(r.graph, "avx512", true, 2e-4);
+      check(r.graph, "generic", false, 2e-4);
+    } catch (const std::exception& e) {
+      ADD_FAILURE() << "seed " << seed << ": " << e.what();
     }
-    for (auto& [name, n] : coverage) printf("%s:%d ", name.c_str(), n);
-    printf("\n");
+    if (HasFailure()) break;
+  }
+  for (auto& [name, n] : coverage) printf("%s:%d ", name.c_str(), n);
+  printf("\n");
 }
 
 }  // namespace

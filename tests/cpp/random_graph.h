@@ -1,5 +1,5 @@
-// Random graphs over the families that cluster: maps, moves, reductions, contractions, gathers and scans. Values stay tame, so that a
-// fused order of operations may be compared with another.
+// Random graphs over the families that cluster: maps, moves, reductions, contractions, gathers and scans.
+// Values stay tame, so that a fused order of operations may be compared with another.
 #pragma once
 
 #include <map>
@@ -11,159 +11,173 @@
 namespace tenfold::testing {
 
 struct RandomGraph {
-    Graph graph;
-    std::map<std::string, int> coverage;  // primitive -> nodes
+  Graph graph;
+  std::map<std::string, int> coverage;  // primitive -> nodes
 };
 
 class Generator {
-public:
-    explicit Generator(uint64_t seed, Dtype dtype = Dtype::f32) : rng_(seed), dtype_(dtype) {}
+ public:
+  explicit Generator(uint64_t seed, Dtype dtype = Dtype::f32) : rng_(seed), dtype_(dtype) {}
 
-    RandomGraph make(int size) {
-        int64_t m = pick({1, 2, 5, 8, 17}), n = pick({1, 3, 16, 33, 70, 128}), k = pick({2, 4, 7, 24});
-        std::vector<Shape> shapes{{m, n}, {n}, {m, k}, {k, n}, {m, 1}, {n, m}};
-        Nodes values;
-        Graph g;
-        for (size_t i = 0; i < shapes.size(); ++i) {
-            g.parameters.push_back(build::parameter(static_cast<int64_t>(i), {dtype_, shapes[i]}));
-            values.push_back(g.parameters.back());
-        }
-        for (int i = 0; i < size; ++i) {
-            NodeRef made = step(values);
-            if (made) values.push_back(made);
-        }
-        g.results.push_back(values.back());
-        if (chance(0.4)) g.results.push_back(values[shapes.size() + below(values.size() - shapes.size())]);
-        if (chance(0.2)) g.results.push_back(values[below(values.size())]);
-        RandomGraph out{g, {}};
-        for (const NodeRef& n : topological(g.results)) ++out.coverage[std::string(n->prim->name)];
-        return out;
+  RandomGraph make(int size) {
+    int64_t m = pick({1, 2, 5, 8, 17}), n = pick({1, 3, 16, 33, 70, 128}), k = pick({2, 4, 7, 24});
+    std::vector<Shape> shapes{{m, n}, {n}, {m, k}, {k, n}, {m, 1}, {n, m}};
+    Nodes values;
+    Graph g;
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      g.parameters.push_back(build::parameter(static_cast<int64_t>(i), {dtype_, shapes[i]}));
+      values.push_back(g.parameters.back());
     }
+    for (int i = 0; i < size; ++i) {
+      NodeRef made = step(values);
+      if (made) values.push_back(made);
+    }
+    g.results.push_back(values.back());
+    if (chance(0.4)) g.results.push_back(values[shapes.size() + below(values.size() - shapes.size())]);
+    if (chance(0.2)) g.results.push_back(values[below(values.size())]);
+    RandomGraph out{g, {}};
+    for (const NodeRef& n : topological(g.results)) ++out.coverage[std::string(n->prim->name)];
+    return out;
+  }
 
-private:
-    std::mt19937_64 rng_;
-    Dtype dtype_;
+ private:
+  std::mt19937_64 rng_;
+  Dtype dtype_;
 
-    size_t below(size_t n) { return n ? rng_() % n : 0; }
-    bool chance(double p) { return std::uniform_real_distribution<double>(0, 1)(rng_) < p; }
-    int64_t pick(std::initializer_list<int64_t> list) { return *(list.begin() + below(list.size())); }
-    NodeRef any(const Nodes& v) { return v[chance(0.6) ? v.size() - 1 - below(std::min<size_t>(v.size(), 4)) : below(v.size())]; }
-    NodeRef tame(const NodeRef& x) { return build::map("maximum", {build::map("minimum", {x, full(x, 3)}), full(x, -3)}); }
-    NodeRef full(const NodeRef& like, double v) { return build::full(Scalar(v), like->type()); }
+  size_t below(size_t n) { return n ? rng_() % n : 0; }
+  bool chance(double p) { return std::uniform_real_distribution<double>(0, 1)(rng_) < p; }
+  int64_t pick(std::initializer_list<int64_t> list) { return *(list.begin() + below(list.size())); }
+  NodeRef any(const Nodes& v) {
+    return v[chance(0.6) ? v.size() - 1 - below(std::min<size_t>(v.size(), 4)) : below(v.size())];
+  }
+  NodeRef tame(const NodeRef& x) {
+    return build::map("maximum", {build::map("minimum", {x, full(x, 3)}), full(x, -3)});
+  }
+  NodeRef full(const NodeRef& like, double v) { return build::full(Scalar(v), like->type()); }
 
-    NodeRef partner(const Nodes& v, const NodeRef& x) {   // something of x's shape
-        Nodes same;
-        for (const NodeRef& y : v)
-            if (y->shape() == x->shape()) same.push_back(y);
-        for (int t = 0; t < 3; ++t) {   // or broadcast to it
-            const NodeRef& y = v[below(v.size())];
-            bool fits = y->rank() <= x->rank();
-            for (int d = 0; fits && d < y->rank(); ++d) {
-                const Dim &a = y->shape()[y->rank() - 1 - d], &b = x->shape()[x->rank() - 1 - d];
-                fits = a == b || a == Dim(1);
-            }
-            if (fits) same.push_back(build::broadcast_to(y, x->shape()));
+  NodeRef partner(const Nodes& v, const NodeRef& x) {  // something of x's shape
+    Nodes same;
+    for (const NodeRef& y : v)
+      if (y->shape() == x->shape()) same.push_back(y);
+    for (int t = 0; t < 3; ++t) {  // or broadcast to it
+      const NodeRef& y = v[below(v.size())];
+      bool fits = y->rank() <= x->rank();
+      for (int d = 0; fits && d < y->rank(); ++d) {
+        const Dim &a = y->shape()[y->rank() - 1 - d], &b = x->shape()[x->rank() - 1 - d];
+        fits = a == b || a == Dim(1);
+      }
+      if (fits) same.push_back(build::broadcast_to(y, x->shape()));
+    }
+    return same[below(same.size())];
+  }
+
+  NodeRef step(const Nodes& v) {
+    using build::operator+, build::operator-, build::operator*, build::operator/;
+    NodeRef x = any(v);
+    int rank = x->rank();
+    switch (below(16)) {
+      case 0: return x + partner(v, x);
+      case 1: return tame(x * partner(v, x));
+      case 2: return x - partner(v, x);
+      case 3: return build::map("maximum", {x, partner(v, x)});
+      case 4: return x / (build::map("abs", {partner(v, x)}) + 1.0);
+      case 5: return build::map("sqrt", {build::map("abs", {x})});
+      case 6: {
+        NodeRef y = partner(v, x);
+        return build::select(build::map("less", {x, y}), y * 0.5, x);
+      }
+      case 7:
+      case 8: {
+        if (rank == 0) return {};
+        int64_t axis = static_cast<int64_t>(below(rank));
+        return chance(0.5)
+                   ? build::reduce("max", x, {axis})
+                   : build::reduce("sum", x, {axis}) * (1.0 / std::max<int64_t>(1, x->shape()[axis].value()));
+      }
+      case 9: {
+        if (rank < 2) return {};
+        Ints p;
+        for (int d = 0; d < rank; ++d) p.push_back((d + 1) % rank);
+        return build::transpose(x, p);
+      }
+      case 10: {
+        if (rank == 0) return {};
+        int64_t axis = static_cast<int64_t>(below(rank)), n = x->shape()[axis].value();
+        if (n < 3) return {};
+        Shape start(rank, 0), stop = x->shape();
+        Ints steps(rank, 1);
+        start[axis] = 1;
+        stop[axis] = n - 1 + below(2);
+        steps[axis] = 1 + below(2);
+        return build::slice(x, start, stop, steps);
+      }
+      case 11: {  // regroup
+        if (rank == 0) return {};
+        int64_t total = volume(x->shape()).value();
+        for (int64_t f : {4, 8, 3, 2})
+          if (total % f == 0 && total > f && chance(0.5)) return build::reshape(x, {total / f, f});
+        return build::reshape(x, {total});
+      }
+      case 12: {
+        if (rank == 0) return {};
+        NodeRef y = partner(v, x);
+        int64_t axis = static_cast<int64_t>(below(rank));
+        if (x->shape()[axis].value() > 200) return {};
+        return build::concatenate({x, y}, axis);
+      }
+      case 13: {
+        if (rank == 0) return {};
+        Shape low(rank, 0), high(rank, 0);
+        int64_t axis = static_cast<int64_t>(below(rank));
+        low[axis] = below(3);
+        high[axis] = below(3);
+        return build::pad(x, build::constant(Scalar(0.5), dtype_), low, high);
+      }
+      case 14: {  // a contraction with whatever fits
+        if (rank != 2) return {};
+        for (int t = 0; t < 6; ++t) {
+          const NodeRef& y = v[below(v.size())];
+          if (y->rank() == 2 && y->shape()[0] == x->shape()[1])
+            return build::contract(x, y, "mk,kn->mn") * (1.0 / x->shape()[1].value());
+          if (y->rank() == 2 && y->shape()[1] == x->shape()[1])
+            return build::contract(x, y, "mk,nk->mn") * (1.0 / x->shape()[1].value());
+          if (y->rank() == 1 && y->shape()[0] == x->shape()[1])
+            return build::contract(x, y, "mk,k->m") * (1.0 / x->shape()[1].value());
         }
-        return same[below(same.size())];
-    }
-
-    NodeRef step(const Nodes& v) {
-        using build::operator+, build::operator-, build::operator*, build::operator/;
-        NodeRef x = any(v);
-        int rank = x->rank();
-        switch (below(16)) {
-            case 0: return x + partner(v, x);
-            case 1: return tame(x * partner(v, x));
-            case 2: return x - partner(v, x);
-            case 3: return build::map("maximum", {x, partner(v, x)});
-            case 4: return x / (build::map("abs", {partner(v, x)}) + 1.0);
-            case 5: return build::map("sqrt", {build::map("abs", {x})});
-            case 6: {
-                NodeRef y = partner(v, x);
-                return build::select(build::map("less", {x, y}), y * 0.5, x);
-            }
-            case 7:
-            case 8: {
-                if (rank == 0) return {};
-                int64_t axis = static_cast<int64_t>(below(rank));
-                return chance(0.5) ? build::reduce("max", x, {axis}) : build::reduce("sum", x, {axis}) * (1.0 / std::max<int64_t>(1, x->shape()[axis].value()));
-            }
-            case 9: {
-                if (rank < 2) return {};
-                Ints p;
-                for (int d = 0; d < rank; ++d) p.push_back((d + 1) % rank);
-                return build::transpose(x, p);
-            }
-            case 10: {
-                if (rank == 0) return {};
-                int64_t axis = static_cast<int64_t>(below(rank)), n = x->shape()[axis].value();
-                if (n < 3) return {};
-                Shape start(rank, 0), stop = x->shape();
-                Ints steps(rank, 1);
-                start[axis] = 1;
-                stop[axis] = n - 1 + below(2);
-                steps[axis] = 1 + below(2);
-                return build::slice(x, start, stop, steps);
-            }
-            case 11: {   // regroup
-                if (rank == 0) return {};
-                int64_t total = volume(x->shape()).value();
-                for (int64_t f : {4, 8, 3, 2})
-                    if (total % f == 0 && total > f && chance(0.5)) return build::reshape(x, {total / f, f});
-                return build::reshape(x, {total});
-            }
-            case 12: {
-                if (rank == 0) return {};
-                NodeRef y = partner(v, x);
-                int64_t axis = static_cast<int64_t>(below(rank));
-                if (x->shape()[axis].value() > 200) return {};
-                return build::concatenate({x, y}, axis);
-            }
-            case 13: {
-                if (rank == 0) return {};
-                Shape low(rank, 0), high(rank, 0);
-                int64_t axis = static_cast<int64_t>(below(rank));
-                low[axis] = below(3);
-                high[axis] = below(3);
-                return build::pad(x, build::constant(Scalar(0.5), dtype_), low, high);
-            }
-            case 14: {   // a contraction with whatever fits
-                if (rank != 2) return {};
-                for (int t = 0; t < 6; ++t) {
-                    const NodeRef& y = v[below(v.size())];
-                    if (y->rank() == 2 && y->shape()[0] == x->shape()[1]) return build::contract(x, y, "mk,kn->mn") * (1.0 / x->shape()[1].value());
-                    if (y->rank() == 2 && y->shape()[1] == x->shape()[1]) return build::contract(x, y, "mk,nk->mn") * (1.0 / x->shape()[1].value());
-                    if (y->rank() == 1 && y->shape()[0] == x->shape()[1]) return build::contract(x, y, "mk,k->m") * (1.0 / x->shape()[1].value());
-                }
-                return {};
-            }
-            default: {   // a recurrence from x, with a trajectory or without
-                int64_t scope = build::fresh_scope();
-                NodeRef t = build::parameter(0, {Dtype::i64, {}}, scope), c = build::parameter(1, x->type(), scope);
-                NodeRef y = partner(v, x);
-                NodeRef time = build::broadcast_to(build::convert(t, dtype_) * 0.1, x->shape());
-                NodeRef next = tame(c * 0.75 + y * 0.25 + time);
-                if (rank > 0 && chance(0.2)) {   // a state that mixes along an axis
-                    NodeRef s = build::reduce("max", c, {rank - 1});
-                    Ints axes;
-                    for (int d = 0; d + 1 < rank; ++d) axes.push_back(d);
-                    next = tame(next + build::broadcast(s, x->shape(), axes) * 0.1);
-                }
-                Nodes results{next};
-                bool rows = chance(0.4);
-                if (rows) results.push_back(chance(0.5) ? c * 2.0 : next);
-                build::Closed body = build::close({t, c}, results);
-                Nodes inputs{x};
-                inputs.insert(inputs.end(), body.captured.begin(), body.captured.end());
-                NodeRef s = make_scan(body.graph, inputs, pick({1, 2, 5}));
-                return rows && chance(0.7) ? build::item(s, 1) : build::item(s, 0);
-            }
+        return {};
+      }
+      default: {  // a recurrence from x, with a trajectory or without
+        int64_t scope = build::fresh_scope();
+        NodeRef t = build::parameter(0, {Dtype::i64, {}}, scope), c = build::parameter(1, x->type(), scope);
+        NodeRef y = partner(v, x);
+        NodeRef time = build::broadcast_to(build::convert(t, dtype_) * 0.1, x->shape());
+        NodeRef next = tame(c * 0.75 + y * 0.25 + time);
+        if (rank > 0 && chance(0.2)) {  // a state that mixes along an axis
+          NodeRef s = build::reduce("max", c, {rank - 1});
+          Ints axes;
+          for (int d = 0; d + 1 < rank; ++d) axes.push_back(d);
+          next = tame(next + build::broadcast(s, x->shape(), axes) * 0.1);
         }
+        Nodes results{next};
+        bool rows = chance(0.4);
+        if (rows) results.push_back(chance(0.5) ? c * 2.0 : next);
+        build::Closed body = build::close({t, c}, results);
+        Nodes inputs{x};
+        inputs.insert(inputs.end(), body.captured.begin(), body.captured.end());
+        NodeRef s = make_scan(body.graph, inputs, pick({1, 2, 5}));
+        return rows && chance(0.7) ? build::item(s, 1) : build::item(s, 0);
+      }
     }
+  }
 
-    static NodeRef make_scan(const GraphRef& body, const Nodes& inputs, int64_t length) {
-        return tenfold::make("scan", inputs, {{"body", body}, {"carries", int64_t{1}}, {"xs", int64_t{0}}, {"length", Shape{length}}, {"reverse", int64_t{0}}});
-    }
+  static NodeRef make_scan(const GraphRef& body, const Nodes& inputs, int64_t length) {
+    return tenfold::make("scan", inputs,
+                         {{"body", body},
+                          {"carries", int64_t{1}},
+                          {"xs", int64_t{0}},
+                          {"length", Shape{length}},
+                          {"reverse", int64_t{0}}});
+  }
 };
 
 }  // namespace tenfold::testing

@@ -1,8 +1,8 @@
 // Tile statements, point by point.
-#include <llvm/IR/Constants.h>
-
 #include <algorithm>
 #include <bit>
+
+#include <llvm/IR/Constants.h>
 
 #include "tenfold/target/llvm/emit.h"
 #include "tenfold/target/llvm/hoist.h"
@@ -13,17 +13,20 @@ using tile::Op;
 
 namespace {
 
-constexpr int64_t kUnrolledSteps = 128;  // multiply-adds of a contraction that are written out; more become a loop
-constexpr int64_t kLoopSteps = 96;       // multiply-adds in the body of such a loop
-constexpr int64_t kGuardedSteps = 32;    // the same at an edge, where each comes with conditions
+constexpr int64_t kUnrolledSteps =
+    128;                            // multiply-adds of a contraction that are written out; more become a loop
+constexpr int64_t kLoopSteps = 96;  // multiply-adds in the body of such a loop
+constexpr int64_t kGuardedSteps = 32;  // the same at an edge, where each comes with conditions
 
-bool contains(std::span<const AtomId> atoms, AtomId a) { return std::find(atoms.begin(), atoms.end(), a) != atoms.end(); }
+bool contains(std::span<const AtomId> atoms, AtomId a) {
+  return std::find(atoms.begin(), atoms.end(), a) != atoms.end();
+}
 
 std::vector<AtomId> joined(std::span<const AtomId> axes, std::span<const AtomId> over) {
-    std::vector<AtomId> r(axes.begin(), axes.end());
-    for (AtomId a : over)
-        if (!contains(r, a)) r.push_back(a);
-    return r;
+  std::vector<AtomId> r(axes.begin(), axes.end());
+  for (AtomId a : over)
+    if (!contains(r, a)) r.push_back(a);
+  return r;
 }
 
 }  // namespace
@@ -31,410 +34,433 @@ std::vector<AtomId> joined(std::span<const AtomId> axes, std::span<const AtomId>
 // ---- preparation: what does not change from point to point
 
 std::vector<Check> Emitter::taking_part(const Stmt& s, const Layout& domain) {
-    // A guard matters where it cuts what is combined: an axis combined away, or a loop that the variable outlives.
-    const int born = s.op == Op::reduce ? level_ : born_[static_cast<size_t>(s.result)];
-    std::vector<Check> r;
-    for (size_t g = 0; g < k.guards.size(); ++g) {
-        const tile::Guard& guard = k.guards[g];
-        if (discharged_[g] || !applies(guard, domain)) continue;
-        bool matters = false;
-        for (const Term& t : guard.form.terms) {
-            const Binding& bind = bound_[static_cast<size_t>(t.atom)];
-            matters |= contains(s.over, t.atom) || (bind.bound && bind.level > born);
-        }
-        if (!matters) continue;
-        Check c{linear(guard.form, domain.vector), false, 0, nullptr};
-        if (guard.limit.is_const()) c.limit = guard.limit.value();
-        else c.limit_dynamic = dim(guard.limit);
-        r.push_back(std::move(c));
+  // A guard matters where it cuts what is combined: an axis combined away, or a loop that the variable
+  // outlives.
+  const int born = s.op == Op::reduce ? level_ : born_[static_cast<size_t>(s.result)];
+  std::vector<Check> r;
+  for (size_t g = 0; g < k.guards.size(); ++g) {
+    const tile::Guard& guard = k.guards[g];
+    if (discharged_[g] || !applies(guard, domain)) continue;
+    bool matters = false;
+    for (const Term& t : guard.form.terms) {
+      const Binding& bind = bound_[static_cast<size_t>(t.atom)];
+      matters |= contains(s.over, t.atom) || (bind.bound && bind.level > born);
     }
-    if (domain.vector >= 0 && contains(s.over, domain.vector))
-        if (auto p = padding(domain)) r.push_back(*p);
-    return r;
+    if (!matters) continue;
+    Check c{linear(guard.form, domain.vector), false, 0, nullptr};
+    if (guard.limit.is_const())
+      c.limit = guard.limit.value();
+    else
+      c.limit_dynamic = dim(guard.limit);
+    r.push_back(std::move(c));
+  }
+  if (domain.vector >= 0 && contains(s.over, domain.vector))
+    if (auto p = padding(domain)) r.push_back(*p);
+  return r;
 }
 
 Prepared Emitter::prepare(const Stmt& s, bool view) {
-    Prepared p;
-    p.stmt = &s;
-    p.view = view;
-    const bool writes = s.op == Op::store || s.op == Op::write;
-    std::span<const AtomId> axes = writes ? std::span(s.axes) : std::span(k.values[static_cast<size_t>(s.result)].axes);
-    p.layout = layout(axes);
-    if (view) return p;
-    switch (s.op) {
-        case Op::load:
-        case Op::read:
-        case Op::store:
-        case Op::write:
-            if (s.arg >= 0) {
-                p.access = arg_access(s, s.forms, p.layout);
-            } else {
-                const ValueId memory = s.op == Op::read ? s.source : s.result;
-                p.access = scratch_access(memory, s.forms, p.layout, k.values[static_cast<size_t>(memory)].axes);
-            }
-            find_group(*p.access, p.layout);
-            if (writes) p.sources.push_back(source(s.operands.back(), p.layout));
-            break;
-        case Op::index: p.index = linear(s.forms[0], p.layout.vector); break;
-        case Op::fill:
-        case Op::constant: break;
-        case Op::copy:
-        case Op::map:
-            for (const auto& o : s.operands) p.sources.push_back(source(o, p.layout));
-            break;
-        case Op::accumulate:
-        case Op::reduce:
-        case Op::contract: {
-            p.reader = layout(joined(axes, s.over));
-            if (s.op == Op::contract) {
-                p.reader = p.layout;
-                for (AtomId a : s.over) {
-                    p.reader.axes.push_back(a);
-                    p.reader.extents.push_back(k.atoms[static_cast<size_t>(a)].extent.value());
-                }
-            }
-            for (const auto& o : s.operands) p.sources.push_back(source(o, p.reader));
-            p.checks = taking_part(s, p.reader);
-            break;
+  Prepared p;
+  p.stmt = &s;
+  p.view = view;
+  const bool writes = s.op == Op::store || s.op == Op::write;
+  std::span<const AtomId> axes =
+      writes ? std::span(s.axes) : std::span(k.values[static_cast<size_t>(s.result)].axes);
+  p.layout = layout(axes);
+  if (view) return p;
+  switch (s.op) {
+    case Op::load:
+    case Op::read:
+    case Op::store:
+    case Op::write:
+      if (s.arg >= 0) {
+        p.access = arg_access(s, s.forms, p.layout);
+      } else {
+        const ValueId memory = s.op == Op::read ? s.source : s.result;
+        p.access = scratch_access(memory, s.forms, p.layout, k.values[static_cast<size_t>(memory)].axes);
+      }
+      find_group(*p.access, p.layout);
+      if (writes) p.sources.push_back(source(s.operands.back(), p.layout));
+      break;
+    case Op::index: p.index = linear(s.forms[0], p.layout.vector); break;
+    case Op::fill:
+    case Op::constant: break;
+    case Op::copy:
+    case Op::map:
+      for (const auto& o : s.operands) p.sources.push_back(source(o, p.layout));
+      break;
+    case Op::accumulate:
+    case Op::reduce:
+    case Op::contract: {
+      p.reader = layout(joined(axes, s.over));
+      if (s.op == Op::contract) {
+        p.reader = p.layout;
+        for (AtomId a : s.over) {
+          p.reader.axes.push_back(a);
+          p.reader.extents.push_back(k.atoms[static_cast<size_t>(a)].extent.value());
         }
+      }
+      for (const auto& o : s.operands) p.sources.push_back(source(o, p.reader));
+      p.checks = taking_part(s, p.reader);
+      break;
     }
-    return p;
+  }
+  return p;
 }
 
 // ---- points
 
 void Emitter::place(const Layout& l, int64_t point, int chunk) {
-    for (size_t i = l.axes.size(); i-- > 0; point /= l.extents[i]) at_[static_cast<size_t>(l.axes[i])] = point % l.extents[i];
-    if (l.vector >= 0) at_[static_cast<size_t>(l.vector)] = static_cast<int64_t>(chunk) * l.lanes;
+  for (size_t i = l.axes.size(); i-- > 0; point /= l.extents[i])
+    at_[static_cast<size_t>(l.axes[i])] = point % l.extents[i];
+  if (l.vector >= 0) at_[static_cast<size_t>(l.vector)] = static_cast<int64_t>(chunk) * l.lanes;
 }
 
 void Emitter::define(ValueId v, const Layout& l, Reg r) {
-    auto& regs = regs_[static_cast<size_t>(v)];
-    if (regs.size() != l.registers()) regs.assign(l.registers(), {});
-    regs[slot(l)] = r;
-    if (spilled_.count(v)) spill(v, l, r);
+  auto& regs = regs_[static_cast<size_t>(v)];
+  if (regs.size() != l.registers()) regs.assign(l.registers(), {});
+  regs[slot(l)] = r;
+  if (spilled_.count(v)) spill(v, l, r);
 }
 
 // ---- statements
 
 void Emitter::statement(Prepared& p, const Cell& cell) {
-    const Stmt& s = *p.stmt;
-    const Dtype dtype = s.result >= 0 ? k.values[static_cast<size_t>(s.result)].dtype : Dtype::f32;
-    switch (s.op) {
-        case Op::load:
-        case Op::read: return load_statement(p, cell);
-        case Op::store:
-        case Op::write: return store_statement(p, cell);
-        case Op::fill:
-        case Op::constant:
-            if (s.op == Op::fill) born_[static_cast<size_t>(s.result)] = level_;
-            return iterate(p.layout, cell, {}, [&] { define(s.result, p.layout, math.constant(s.scalar, dtype, p.layout.lanes)); });
-        case Op::copy:
-            born_[static_cast<size_t>(s.result)] = level_;
-            return iterate(p.layout, cell, {}, [&] { define(s.result, p.layout, fetch(p.sources[0], p.layout)); });
-        case Op::index:
-            return iterate(p.layout, cell, {}, [&] {
-                llvm::Type* t = math.type(dtype, p.layout.lanes);
-                Value* start = b.CreateIntCast(total(p.index), t->getScalarType(), true);
-                Value* v = splat({start}, p.layout.lanes).re;
-                if (p.layout.lanes > 1 && p.index.varies()) {
-                    std::vector<llvm::Constant*> steps;
-                    for (int i = 0; i < p.layout.lanes; ++i)
-                        steps.push_back(llvm::ConstantInt::get(t->getScalarType(), static_cast<uint64_t>(p.index.lane_dynamic ? i : p.index.lane * i), true));
-                    Value* step = llvm::ConstantVector::get(steps);
-                    if (p.index.lane_dynamic)
-                        step = b.CreateMul(step, splat({b.CreateIntCast(p.index.lane_dynamic, t->getScalarType(), true)}, p.layout.lanes).re);
-                    v = b.CreateAdd(v, step);
-                }
-                define(s.result, p.layout, {v});
-            });
-        case Op::map: {
-            std::vector<Dtype> types;
-            for (const auto& o : s.operands) types.push_back(k.values[static_cast<size_t>(o.value)].dtype);
-            return iterate(p.layout, cell, {}, [&] {
-                std::vector<Reg> in;
-                for (const Source& source : p.sources) in.push_back(fetch(source, p.layout));
-                define(s.result, p.layout, math.map(*s.prim, in, types, dtype));
-            });
+  const Stmt& s = *p.stmt;
+  const Dtype dtype = s.result >= 0 ? k.values[static_cast<size_t>(s.result)].dtype : Dtype::f32;
+  switch (s.op) {
+    case Op::load:
+    case Op::read: return load_statement(p, cell);
+    case Op::store:
+    case Op::write: return store_statement(p, cell);
+    case Op::fill:
+    case Op::constant:
+      if (s.op == Op::fill) born_[static_cast<size_t>(s.result)] = level_;
+      return iterate(p.layout, cell, {},
+                     [&] { define(s.result, p.layout, math.constant(s.scalar, dtype, p.layout.lanes)); });
+    case Op::copy:
+      born_[static_cast<size_t>(s.result)] = level_;
+      return iterate(p.layout, cell, {}, [&] { define(s.result, p.layout, fetch(p.sources[0], p.layout)); });
+    case Op::index:
+      return iterate(p.layout, cell, {}, [&] {
+        llvm::Type* t = math.type(dtype, p.layout.lanes);
+        Value* start = b.CreateIntCast(total(p.index), t->getScalarType(), true);
+        Value* v = splat({start}, p.layout.lanes).re;
+        if (p.layout.lanes > 1 && p.index.varies()) {
+          std::vector<llvm::Constant*> steps;
+          for (int i = 0; i < p.layout.lanes; ++i)
+            steps.push_back(llvm::ConstantInt::get(
+                t->getScalarType(), static_cast<uint64_t>(p.index.lane_dynamic ? i : p.index.lane * i),
+                true));
+          Value* step = llvm::ConstantVector::get(steps);
+          if (p.index.lane_dynamic)
+            step = b.CreateMul(
+                step,
+                splat({b.CreateIntCast(p.index.lane_dynamic, t->getScalarType(), true)}, p.layout.lanes).re);
+          v = b.CreateAdd(v, step);
         }
-        case Op::accumulate:
-        case Op::reduce: return combine_statement(p, cell);
-        case Op::contract: return contract(p);
+        define(s.result, p.layout, {v});
+      });
+    case Op::map: {
+      std::vector<Dtype> types;
+      for (const auto& o : s.operands) types.push_back(k.values[static_cast<size_t>(o.value)].dtype);
+      return iterate(p.layout, cell, {}, [&] {
+        std::vector<Reg> in;
+        for (const Source& source : p.sources) in.push_back(fetch(source, p.layout));
+        define(s.result, p.layout, math.map(*s.prim, in, types, dtype));
+      });
     }
+    case Op::accumulate:
+    case Op::reduce: return combine_statement(p, cell);
+    case Op::contract: return contract(p);
+  }
 }
 
 void Emitter::load_statement(Prepared& p, const Cell& cell) {
-    if (p.view) return;
-    const Access& a = *p.access;
-    std::vector<AtomId> neighbours;
-    for (const auto& [atom, coef] : a.group_axes) neighbours.push_back(atom);
-    iterate(p.layout, cell, neighbours, [&] {
-        const std::vector<Reg> r = load(a, p.layout);
-        for (int64_t f = 0; f < a.group; ++f) {
-            for (const auto& [atom, coef] : a.group_axes)
-                at_[static_cast<size_t>(atom)] = f / coef % k.atoms[static_cast<size_t>(atom)].extent.value();
-            define(p.stmt->result, p.layout, r[static_cast<size_t>(f)]);
-        }
-        for (AtomId n : neighbours) at_[static_cast<size_t>(n)] = 0;
-    });
+  if (p.view) return;
+  const Access& a = *p.access;
+  std::vector<AtomId> neighbours;
+  for (const auto& [atom, coef] : a.group_axes) neighbours.push_back(atom);
+  iterate(p.layout, cell, neighbours, [&] {
+    const std::vector<Reg> r = load(a, p.layout);
+    for (int64_t f = 0; f < a.group; ++f) {
+      for (const auto& [atom, coef] : a.group_axes)
+        at_[static_cast<size_t>(atom)] = f / coef % k.atoms[static_cast<size_t>(atom)].extent.value();
+      define(p.stmt->result, p.layout, r[static_cast<size_t>(f)]);
+    }
+    for (AtomId n : neighbours) at_[static_cast<size_t>(n)] = 0;
+  });
 }
 
 void Emitter::store_statement(Prepared& p, const Cell& cell) {
-    const Access& a = *p.access;
-    std::vector<AtomId> neighbours;
-    for (const auto& [atom, coef] : a.group_axes) neighbours.push_back(atom);
-    iterate(p.layout, cell, neighbours, [&] {
-        std::vector<Reg> r;
-        for (int64_t f = 0; f < a.group; ++f) {
-            for (const auto& [atom, coef] : a.group_axes)
-                at_[static_cast<size_t>(atom)] = f / coef % k.atoms[static_cast<size_t>(atom)].extent.value();
-            r.push_back(fetch(p.sources[0], p.layout));
-        }
-        for (AtomId n : neighbours) at_[static_cast<size_t>(n)] = 0;
-        store(a, p.layout, r);
-    });
+  const Access& a = *p.access;
+  std::vector<AtomId> neighbours;
+  for (const auto& [atom, coef] : a.group_axes) neighbours.push_back(atom);
+  iterate(p.layout, cell, neighbours, [&] {
+    std::vector<Reg> r;
+    for (int64_t f = 0; f < a.group; ++f) {
+      for (const auto& [atom, coef] : a.group_axes)
+        at_[static_cast<size_t>(atom)] = f / coef % k.atoms[static_cast<size_t>(atom)].extent.value();
+      r.push_back(fetch(p.sources[0], p.layout));
+    }
+    for (AtomId n : neighbours) at_[static_cast<size_t>(n)] = 0;
+    store(a, p.layout, r);
+  });
 }
 
 // ---- accumulate and reduce
 
 // The operand at the current point, or what changes nothing where the point does not take part.
 Reg Emitter::element(const Prepared& p) {
-    const Stmt& s = *p.stmt;
-    const Dtype d = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
-    const Mask m = mask(p.checks, p.reader.lanes);
-    if (m.always()) return fetch(p.sources[0], p.reader);
-    const Reg none = math.identity(*s.prim, d, p.reader.lanes);
-    if (m.never) return none;
-    return math.select(as_vector(m, p.reader.lanes), fetch(p.sources[0], p.reader), none);
+  const Stmt& s = *p.stmt;
+  const Dtype d = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
+  const Mask m = mask(p.checks, p.reader.lanes);
+  if (m.always()) return fetch(p.sources[0], p.reader);
+  const Reg none = math.identity(*s.prim, d, p.reader.lanes);
+  if (m.never) return none;
+  return math.select(as_vector(m, p.reader.lanes), fetch(p.sources[0], p.reader), none);
 }
 
-// Over all of `over`, at the current point of the other axes: each axis in turn, elements half the padded extent apart first.
+// Over all of `over`, at the current point of the other axes: each axis in turn, elements half the padded
+// extent apart first.
 Reg Emitter::combined(const Prepared& p) {
-    const Stmt& s = *p.stmt;
-    const Dtype d = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
-    auto join = [&](Reg x, Reg y) { return math.rounded(math.combine(*s.prim, d, x, y), d); };
-    std::vector<int64_t> sizes;
-    int64_t count = 1;
-    for (AtomId a : s.over) {
-        sizes.push_back(a == p.reader.vector ? p.reader.chunks : k.atoms[static_cast<size_t>(a)].extent.value());
-        count *= sizes.back();
+  const Stmt& s = *p.stmt;
+  const Dtype d = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
+  auto join = [&](Reg x, Reg y) { return math.rounded(math.combine(*s.prim, d, x, y), d); };
+  std::vector<int64_t> sizes;
+  int64_t count = 1;
+  for (AtomId a : s.over) {
+    sizes.push_back(a == p.reader.vector ? p.reader.chunks : k.atoms[static_cast<size_t>(a)].extent.value());
+    count *= sizes.back();
+  }
+  if (count == 0) return math.identity(*s.prim, d, p.layout.lanes);
+  std::vector<Reg> r;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t rest = i;
+    for (size_t j = s.over.size(); j-- > 0; rest /= sizes[j])
+      at_[static_cast<size_t>(s.over[j])] =
+          rest % sizes[j] * (s.over[j] == p.reader.vector ? p.reader.lanes : 1);
+    r.push_back(element(p));
+  }
+  int64_t inner = count;
+  for (size_t j = 0; j < s.over.size(); ++j) {
+    inner /= sizes[j];
+    auto at = [&](int64_t i, int64_t n) -> Reg& { return r[static_cast<size_t>(i * inner + n)]; };
+    for (int64_t live = sizes[j], half = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(live))) / 2;
+         half >= 1; half /= 2) {
+      for (int64_t i = 0; i + half < live; ++i)
+        for (int64_t n = 0; n < inner; ++n) at(i, n) = join(at(i, n), at(i + half, n));
+      live = std::min(live, half);
     }
-    if (count == 0) return math.identity(*s.prim, d, p.layout.lanes);
-    std::vector<Reg> r;
-    for (int64_t i = 0; i < count; ++i) {
-        int64_t rest = i;
-        for (size_t j = s.over.size(); j-- > 0; rest /= sizes[j])
-            at_[static_cast<size_t>(s.over[j])] = rest % sizes[j] * (s.over[j] == p.reader.vector ? p.reader.lanes : 1);
-        r.push_back(element(p));
+    if (s.over[j] != p.reader.vector) continue;
+    for (int64_t n = 0; n < inner; ++n) {
+      Reg& v = at(0, n);
+      for (int lanes = p.reader.lanes; lanes > 1; lanes /= 2) {
+        std::vector<int> low, high;
+        for (int i = 0; i < lanes / 2; ++i) low.push_back(i), high.push_back(i + lanes / 2);
+        auto half = [&](Value* x, std::span<const int> which) -> Value* {
+          if (!x) return nullptr;
+          if (lanes == 2) return b.CreateExtractElement(x, static_cast<uint64_t>(which[0]));
+          return b.CreateShuffleVector(x, llvm::ArrayRef(which.data(), which.size()));
+        };
+        v = join({half(v.re, low), half(v.im, low)}, {half(v.re, high), half(v.im, high)});
+      }
     }
-    int64_t inner = count;
-    for (size_t j = 0; j < s.over.size(); ++j) {
-        inner /= sizes[j];
-        auto at = [&](int64_t i, int64_t n) -> Reg& { return r[static_cast<size_t>(i * inner + n)]; };
-        for (int64_t live = sizes[j], half = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(live))) / 2; half >= 1; half /= 2) {
-            for (int64_t i = 0; i + half < live; ++i)
-                for (int64_t n = 0; n < inner; ++n) at(i, n) = join(at(i, n), at(i + half, n));
-            live = std::min(live, half);
-        }
-        if (s.over[j] != p.reader.vector) continue;
-        for (int64_t n = 0; n < inner; ++n) {
-            Reg& v = at(0, n);
-            for (int lanes = p.reader.lanes; lanes > 1; lanes /= 2) {
-                std::vector<int> low, high;
-                for (int i = 0; i < lanes / 2; ++i) low.push_back(i), high.push_back(i + lanes / 2);
-                auto half = [&](Value* x, std::span<const int> which) -> Value* {
-                    if (!x) return nullptr;
-                    if (lanes == 2) return b.CreateExtractElement(x, static_cast<uint64_t>(which[0]));
-                    return b.CreateShuffleVector(x, llvm::ArrayRef(which.data(), which.size()));
-                };
-                v = join({half(v.re, low), half(v.im, low)}, {half(v.re, high), half(v.im, high)});
-            }
-        }
-    }
-    return r[0];
+  }
+  return r[0];
 }
 
 void Emitter::combine_statement(Prepared& p, const Cell& cell) {
-    const Stmt& s = *p.stmt;
-    const Dtype from = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
-    const Dtype to = k.values[static_cast<size_t>(s.result)].dtype;
-    const Layout& l = p.layout;
-    iterate(l, cell, {}, [&] {
-        Reg r;
-        if (l.vector == p.reader.vector || l.vector < 0) {
-            r = combined(p);
-        } else {  // combined along vectors, but the result lies along another axis
-            const size_t vector = static_cast<size_t>(l.vector);
-            const int64_t base = at_[vector];
-            r.re = llvm::PoisonValue::get(math.type(from, l.lanes));
-            if (is_complex(from)) r.im = r.re;
-            for (int i = 0; i < l.lanes && base + i < l.extent; ++i) {
-                at_[vector] = base + i;
-                const Reg one = combined(p);
-                r.re = b.CreateInsertElement(r.re, one.re, static_cast<uint64_t>(i));
-                if (r.im) r.im = b.CreateInsertElement(r.im, one.im, static_cast<uint64_t>(i));
-            }
-            at_[vector] = base;
-        }
-        for (AtomId a : s.over) at_[static_cast<size_t>(a)] = 0;
-        r = math.convert(r, from, to);
-        if (s.op == Op::accumulate) r = math.combine(*s.prim, to, regs_[static_cast<size_t>(s.result)][slot(l)], r);
-        define(s.result, l, math.rounded(r, to));
-    });
+  const Stmt& s = *p.stmt;
+  const Dtype from = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
+  const Dtype to = k.values[static_cast<size_t>(s.result)].dtype;
+  const Layout& l = p.layout;
+  iterate(l, cell, {}, [&] {
+    Reg r;
+    if (l.vector == p.reader.vector || l.vector < 0) {
+      r = combined(p);
+    } else {  // combined along vectors, but the result lies along another axis
+      const size_t vector = static_cast<size_t>(l.vector);
+      const int64_t base = at_[vector];
+      r.re = llvm::PoisonValue::get(math.type(from, l.lanes));
+      if (is_complex(from)) r.im = r.re;
+      for (int i = 0; i < l.lanes && base + i < l.extent; ++i) {
+        at_[vector] = base + i;
+        const Reg one = combined(p);
+        r.re = b.CreateInsertElement(r.re, one.re, static_cast<uint64_t>(i));
+        if (r.im) r.im = b.CreateInsertElement(r.im, one.im, static_cast<uint64_t>(i));
+      }
+      at_[vector] = base;
+    }
+    for (AtomId a : s.over) at_[static_cast<size_t>(a)] = 0;
+    r = math.convert(r, from, to);
+    if (s.op == Op::accumulate)
+      r = math.combine(*s.prim, to, regs_[static_cast<size_t>(s.result)][slot(l)], r);
+    define(s.result, l, math.rounded(r, to));
+  });
 }
 
 // ---- contract
 
 // A block of accumulators that fits the register file.
 struct Emitter::Accumulators {
-    int64_t point, points;
-    int chunk, chunks;
+  int64_t point, points;
+  int chunk, chunks;
 };
 
 void Emitter::contract(Prepared& p) {
-    const Layout& l = p.layout;
-    const Dtype d = k.values[static_cast<size_t>(p.stmt->result)].dtype;
-    const int64_t cost = std::max<int64_t>(1, l.lanes * size_of(d) / isa.vector_bytes);
-    const int64_t fit = std::max<int64_t>(1, (isa.registers - 4) / cost);
-    const int chunks = static_cast<int>(l.points * l.chunks <= fit ? l.chunks : std::min<int64_t>({l.chunks, 4, fit}));
-    const int64_t most = std::max<int64_t>(1, fit / chunks);
-    const int64_t groups = (l.points + most - 1) / most;
-    const int64_t points = (l.points + groups - 1) / groups;
-    for (int c = 0; c < l.chunks; c += chunks)
-        for (int64_t i = 0; i < l.points; i += points)
-            contract_group(p, {i, std::min(points, l.points - i), c, std::min(chunks, l.chunks - c)});
+  const Layout& l = p.layout;
+  const Dtype d = k.values[static_cast<size_t>(p.stmt->result)].dtype;
+  const int64_t cost = std::max<int64_t>(1, l.lanes * size_of(d) / isa.vector_bytes);
+  const int64_t fit = std::max<int64_t>(1, (isa.registers - 4) / cost);
+  const int chunks =
+      static_cast<int>(l.points * l.chunks <= fit ? l.chunks : std::min<int64_t>({l.chunks, 4, fit}));
+  const int64_t most = std::max<int64_t>(1, fit / chunks);
+  const int64_t groups = (l.points + most - 1) / most;
+  const int64_t points = (l.points + groups - 1) / groups;
+  for (int c = 0; c < l.chunks; c += chunks)
+    for (int64_t i = 0; i < l.points; i += points)
+      contract_group(p, {i, std::min(points, l.points - i), c, std::min(chunks, l.chunks - c)});
 }
 
 bool Emitter::may_loop(const Stmt& s, AtomId over) const {
-    for (const auto& o : s.operands) {
-        if (views_.count(o.value) || spilled_.count(o.value)) continue;
-        if (o.at.empty() ? contains(k.values[static_cast<size_t>(o.value)].axes, over) : true) {
-            for (const Form& f : o.at)
-                for (const Term& t : f.terms)
-                    if (t.atom == over) return false;
-            if (o.at.empty()) return false;
-        }
+  for (const auto& o : s.operands) {
+    if (views_.count(o.value) || spilled_.count(o.value)) continue;
+    if (o.at.empty() ? contains(k.values[static_cast<size_t>(o.value)].axes, over) : true) {
+      for (const Form& f : o.at)
+        for (const Term& t : f.terms)
+          if (t.atom == over) return false;
+      if (o.at.empty()) return false;
     }
-    return true;
+  }
+  return true;
 }
 
 void Emitter::contract_group(Prepared& p, const Accumulators& block) {
-    const Stmt& s = *p.stmt;
-    int64_t steps = 1;
-    for (AtomId a : s.over) steps *= k.atoms[static_cast<size_t>(a)].extent.value();
-    const int64_t work = block.points * block.chunks;
-    const AtomId last = s.over.empty() ? -1 : s.over.back();
-    int64_t unroll = 0;
-    const int64_t extent = last < 0 ? 1 : k.atoms[static_cast<size_t>(last)].extent.value();
-    const int64_t scale = isa.fma ? 1 : 8;  // a multiply-add by hand is a call
-    if (last >= 0 && steps * work * scale > kUnrolledSteps && extent > 1 && may_loop(s, last)) {
-        bool guarded = !p.checks.empty();
-        for (const Source& source : p.sources) guarded |= source.memory && !source.memory->checks.empty();
-        for (int64_t u : {8, 4, 2, 1})
-            if (!unroll && extent % u == 0 && u * work * scale <= (guarded ? kGuardedSteps : kLoopSteps) && u < extent) unroll = u;
-        if (!unroll) unroll = 1;
+  const Stmt& s = *p.stmt;
+  int64_t steps = 1;
+  for (AtomId a : s.over) steps *= k.atoms[static_cast<size_t>(a)].extent.value();
+  const int64_t work = block.points * block.chunks;
+  const AtomId last = s.over.empty() ? -1 : s.over.back();
+  int64_t unroll = 0;
+  const int64_t extent = last < 0 ? 1 : k.atoms[static_cast<size_t>(last)].extent.value();
+  const int64_t scale = isa.fma ? 1 : 8;  // a multiply-add by hand is a call
+  if (last >= 0 && steps * work * scale > kUnrolledSteps && extent > 1 && may_loop(s, last)) {
+    bool guarded = !p.checks.empty();
+    for (const Source& source : p.sources) guarded |= source.memory && !source.memory->checks.empty();
+    for (int64_t u : {8, 4, 2, 1})
+      if (!unroll && extent % u == 0 && u * work * scale <= (guarded ? kGuardedSteps : kLoopSteps) &&
+          u < extent)
+        unroll = u;
+    if (!unroll) unroll = 1;
+  }
+  int64_t outer = unroll ? steps / extent : steps;
+  for (int64_t i = 0; i < outer; ++i) {
+    int64_t rest = i;
+    for (size_t j = s.over.size(); j-- > 0;) {
+      const size_t a = static_cast<size_t>(s.over[j]);
+      const int64_t size = k.atoms[a].extent.value();
+      if (unroll && s.over[j] == last) {
+        at_[a] = 0;
+        continue;
+      }
+      at_[a] = rest % size;
+      rest /= size;
     }
-    int64_t outer = unroll ? steps / extent : steps;
-    for (int64_t i = 0; i < outer; ++i) {
-        int64_t rest = i;
-        for (size_t j = s.over.size(); j-- > 0;) {
-            const size_t a = static_cast<size_t>(s.over[j]);
-            const int64_t size = k.atoms[a].extent.value();
-            if (unroll && s.over[j] == last) {
-                at_[a] = 0;
-                continue;
-            }
-            at_[a] = rest % size;
-            rest /= size;
-        }
-        if (unroll) contract_loop(p, block, last, unroll);
-        else contract_step(p, block, p.sources);
-    }
-    for (AtomId a : s.over) at_[static_cast<size_t>(a)] = 0;
+    if (unroll)
+      contract_loop(p, block, last, unroll);
+    else
+      contract_step(p, block, p.sources);
+  }
+  for (AtomId a : s.over) at_[static_cast<size_t>(a)] = 0;
 }
 
 void Emitter::contract_loop(Prepared& p, const Accumulators& block, AtomId over, int64_t unroll) {
-    const Stmt& s = *p.stmt;
-    const size_t atom = static_cast<size_t>(over);
-    const int64_t extent = k.atoms[atom].extent.value();
-    auto& regs = regs_[static_cast<size_t>(s.result)];
-    const size_t own_chunks = static_cast<size_t>(p.layout.chunks);
-    std::vector<size_t> slots;
-    for (int64_t i = 0; i < block.points; ++i)
-        for (int c = 0; c < block.chunks; ++c) slots.push_back(static_cast<size_t>(block.point + i) * own_chunks + static_cast<size_t>(block.chunk + c));
+  const Stmt& s = *p.stmt;
+  const size_t atom = static_cast<size_t>(over);
+  const int64_t extent = k.atoms[atom].extent.value();
+  auto& regs = regs_[static_cast<size_t>(s.result)];
+  const size_t own_chunks = static_cast<size_t>(p.layout.chunks);
+  std::vector<size_t> slots;
+  for (int64_t i = 0; i < block.points; ++i)
+    for (int c = 0; c < block.chunks; ++c)
+      slots.push_back(static_cast<size_t>(block.point + i) * own_chunks +
+                      static_cast<size_t>(block.chunk + c));
 
-    Block* before = b.GetInsertBlock();
-    Block* head = Block::Create(context, "contract", function);
-    Block* inside = Block::Create(context, "", function);
-    b.CreateBr(head);
-    b.SetInsertPoint(head);
-    auto phi = [&](Value* v) -> llvm::PHINode* {
-        if (!v) return nullptr;
-        llvm::PHINode* r = b.CreatePHI(v->getType(), 2);
-        r->addIncoming(v, before);
-        return r;
-    };
-    llvm::PHINode* count = phi(i64(0));
-    std::vector<std::pair<llvm::PHINode*, llvm::PHINode*>> phis;
-    for (size_t i : slots) {
-        phis.push_back({phi(regs[i].re), phi(regs[i].im)});
-        regs[i] = {phis.back().first, phis.back().second};
-    }
-    b.CreateBr(inside);
-    b.SetInsertPoint(inside);
-    scopes_.push_back(head);
-    depth_[count] = static_cast<int>(scopes_.size()) - 1;
-    bound_[atom] = {true, count, 0, true, ++level_};
+  Block* before = b.GetInsertBlock();
+  Block* head = Block::Create(context, "contract", function);
+  Block* inside = Block::Create(context, "", function);
+  b.CreateBr(head);
+  b.SetInsertPoint(head);
+  auto phi = [&](Value* v) -> llvm::PHINode* {
+    if (!v) return nullptr;
+    llvm::PHINode* r = b.CreatePHI(v->getType(), 2);
+    r->addIncoming(v, before);
+    return r;
+  };
+  llvm::PHINode* count = phi(i64(0));
+  std::vector<std::pair<llvm::PHINode*, llvm::PHINode*>> phis;
+  for (size_t i : slots) {
+    phis.push_back({phi(regs[i].re), phi(regs[i].im)});
+    regs[i] = {phis.back().first, phis.back().second};
+  }
+  b.CreateBr(inside);
+  b.SetInsertPoint(inside);
+  scopes_.push_back(head);
+  depth_[count] = static_cast<int>(scopes_.size()) - 1;
+  bound_[atom] = {true, count, 0, true, ++level_};
 
-    std::vector<Source> sources;
-    for (const auto& o : s.operands) sources.push_back(source(o, p.reader));
-    Prepared looped = p;
-    looped.checks = taking_part(s, p.reader);
-    for (int64_t u = 0; u < unroll; ++u) {
-        at_[atom] = u;
-        contract_step(looped, block, sources);
-    }
-    at_[atom] = 0;
+  std::vector<Source> sources;
+  for (const auto& o : s.operands) sources.push_back(source(o, p.reader));
+  Prepared looped = p;
+  looped.checks = taking_part(s, p.reader);
+  for (int64_t u = 0; u < unroll; ++u) {
+    at_[atom] = u;
+    contract_step(looped, block, sources);
+  }
+  at_[atom] = 0;
 
-    bound_[atom] = {};
-    --level_;
-    scopes_.pop_back();
-    Value* next = b.CreateAdd(count, i64(unroll));
-    Block* done = Block::Create(context, "", function);
-    Block* latch = b.GetInsertBlock();
-    b.CreateCondBr(b.CreateICmpSLT(next, i64(extent)), head, done);
-    count->addIncoming(next, latch);
-    for (size_t i = 0; i < slots.size(); ++i) {
-        phis[i].first->addIncoming(regs[slots[i]].re, latch);
-        if (phis[i].second) phis[i].second->addIncoming(regs[slots[i]].im, latch);
-    }
-    b.SetInsertPoint(done);
+  bound_[atom] = {};
+  --level_;
+  scopes_.pop_back();
+  Value* next = b.CreateAdd(count, i64(unroll));
+  Block* done = Block::Create(context, "", function);
+  Block* latch = b.GetInsertBlock();
+  b.CreateCondBr(b.CreateICmpSLT(next, i64(extent)), head, done);
+  count->addIncoming(next, latch);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    phis[i].first->addIncoming(regs[slots[i]].re, latch);
+    if (phis[i].second) phis[i].second->addIncoming(regs[slots[i]].im, latch);
+  }
+  b.SetInsertPoint(done);
 }
 
 // One element of the axes combined: a multiply-add for each accumulator of the block.
 void Emitter::contract_step(const Prepared& p, const Accumulators& block, std::span<const Source> sources) {
-    const Stmt& s = *p.stmt;
-    const Layout& l = p.layout;
-    const Dtype d = k.values[static_cast<size_t>(s.result)].dtype;
-    std::map<std::vector<int64_t>, Reg> known;
-    auto get = [&](size_t i) {
-        std::vector<int64_t> key{static_cast<int64_t>(i)};
-        for (AtomId a : sources[i].depends) key.push_back(at_[static_cast<size_t>(a)]);
-        Reg& r = known[key];
-        if (!r) r = math.convert(fetch(sources[i], p.reader), k.values[static_cast<size_t>(s.operands[i].value)].dtype, d);
-        return r;
-    };
-    for (int64_t point = block.point; point < block.point + block.points; ++point)
-        for (int chunk = block.chunk; chunk < block.chunk + block.chunks; ++chunk) {
-            place(l, point, chunk);
-            const Mask m = mask(p.checks, l.lanes);
-            if (m.never) continue;
-            const Reg x = get(0), y = get(1);
-            const Reg old = regs_[static_cast<size_t>(s.result)][slot(l)];
-            Reg r = math.rounded(math.fma(d, x, y, old), d);
-            if (!m.always()) r = math.select(as_vector(m, l.lanes), r, old);
-            define(s.result, l, r);
-        }
+  const Stmt& s = *p.stmt;
+  const Layout& l = p.layout;
+  const Dtype d = k.values[static_cast<size_t>(s.result)].dtype;
+  std::map<std::vector<int64_t>, Reg> known;
+  auto get = [&](size_t i) {
+    std::vector<int64_t> key{static_cast<int64_t>(i)};
+    for (AtomId a : sources[i].depends) key.push_back(at_[static_cast<size_t>(a)]);
+    Reg& r = known[key];
+    if (!r)
+      r = math.convert(fetch(sources[i], p.reader), k.values[static_cast<size_t>(s.operands[i].value)].dtype,
+                       d);
+    return r;
+  };
+  for (int64_t point = block.point; point < block.point + block.points; ++point)
+    for (int chunk = block.chunk; chunk < block.chunk + block.chunks; ++chunk) {
+      place(l, point, chunk);
+      const Mask m = mask(p.checks, l.lanes);
+      if (m.never) continue;
+      const Reg x = get(0), y = get(1);
+      const Reg old = regs_[static_cast<size_t>(s.result)][slot(l)];
+      Reg r = math.rounded(math.fma(d, x, y, old), d);
+      if (!m.always()) r = math.select(as_vector(m, l.lanes), r, old);
+      define(s.result, l, r);
+    }
 }
 
 }  // namespace tenfold::cpu
