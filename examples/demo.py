@@ -42,7 +42,7 @@ def make_policy(weights):
 
 
 def check(policy, envs, steps):
-    """Every step of a rollout in f64 against gymnasium's own CartPole: the greatest error, and how many resets."""
+    """Every step of a rollout in f64 against gymnasium's CartPole: the greatest error, and the resets."""
     fields = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
     env = tn.env.make("CartPole-v1", dtype="f64")
     out = tn.rollout(env, policy, num_envs=envs, steps=steps, key=KEY, emit=fields)

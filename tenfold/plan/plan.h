@@ -51,7 +51,7 @@ struct Repeat {
   std::vector<Step> body;
   struct Carry {
     int init, value, next;
-  };                           // value = init before; value = next after each iteration (swap, not copy)
+  };  // value = init before; value = next after each iteration (swap, not copy)
   std::vector<Carry> carries;  // `value` holds the final one afterwards
   struct Slice {
     int whole, part;

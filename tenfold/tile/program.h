@@ -132,8 +132,8 @@ struct Arg {  // a buffer in device memory, row-major and contiguous
 };
 
 enum class Op : uint8_t {
-  load,  // result[axes] = arg[forms]; dimension d of a form that is Whole is indexed by the next of
-         // `operands` (an integer tile, clamped into the dimension): gather, dynamic_slice
+  load,        // result[axes] = arg[forms]; dimension d of a form that is Whole is indexed by the next of
+               // `operands` (an integer tile, clamped into the dimension): gather, dynamic_slice
   store,       // arg[forms] = operand[0]; `result` is -1
   fill,        // variable = scalar
   copy,        // variable = operand[0]
@@ -147,8 +147,8 @@ enum class Op : uint8_t {
   contract,  // variable += sum over the axes `over` of operand[0] * operand[1], each step one fma in the
              // variable's dtype (operands are converted to it), in ascending order, the last of `over`
              // fastest; f16 and bf16: fma in f32, then rounded
-  read,   // result[axes] = scratch value `source` at `forms` (one per axis of it)
-  write,  // scratch value `result` at `forms` = operand[0]
+  read,      // result[axes] = scratch value `source` at `forms` (one per axis of it)
+  write,     // scratch value `result` at `forms` = operand[0]
 };
 
 std::string_view name(Op);
