@@ -108,7 +108,10 @@ inline void put_fresh(Lanes& s, M done, const F (&fresh)[4]) {
   s.episodes = _mm512_mask_add_epi32(s.episodes, done, s.episodes, all_u32(1));
 }
 
-inline F fresh_of(I word) { return fma(unit(word), all(2 * kResetBound), all(-kResetBound)); }
+inline F fresh_of(I word) {
+  return fma(_mm512_cvtepi32_ps(_mm512_srli_epi32(word, 8)), all(2 * kResetBound * 0x1p-24f),
+             all(-kResetBound));
+}
 
 // Two blocks for the 16 lanes of each of V vectors; `n` counts the steps begun,
 // 0 at the start.

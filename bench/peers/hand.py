@@ -65,7 +65,7 @@ def _memory(case):
 
 def machine():
     lib = hand.library()
-    return {"ghz": lib.hand_clock_ghz(), "peak_gflops": lib.hand_peak_gflops(THREADS)}
+    return {"ghz": lib.hand_clock_ghz(), "peak_gflops": THREADS * lib.hand_peak_gflops(1)}
 
 
 def cycles_a_step(envs=256, steps=1000, runs=300):
