@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kStepsPerOctave = 4;  // classes 1, 1.25, 1.5, 1.75 times a power of two
 constexpr size_t kClasses = 64 * kStepsPerOctave;
+constexpr size_t kMostBytes = size_t{1} << 40;  // of one block; asking the system for more is a mistake
 constexpr size_t kHugeAlignment = size_t{2} << 20;
 // Kept beyond what was live at the peak: nothing. A program that is done with its memory may keep as much as
 // it used.
@@ -102,6 +103,7 @@ class Pool {
 
  private:
   static void* fresh(size_t bytes) {
+    if (bytes >= kMostBytes) return nullptr;
     if (bytes < kHugePageBytes) return std::aligned_alloc(kAlignment, bytes);
     const size_t rounded = (bytes + kHugeAlignment - 1) / kHugeAlignment * kHugeAlignment;
     void* block = std::aligned_alloc(kHugeAlignment, rounded);
