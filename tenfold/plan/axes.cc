@@ -88,9 +88,8 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
   c.vector = axes.vector;
   c.atoms.resize(all.space.size());
   int64_t lanes = machine.vector_bytes / 4;
-  std::set<AtomId> reduced, contracted;  // contracted: axes of a contraction's result
+  std::set<AtomId> contracted;  // axes of a contraction's result
   for (const Inst& i : all.insts) {
-    collect(i.reduced, reduced);
     if (i.kind == Inst::Kind::contract) collect(i.dims, contracted);
   }
   auto divisor = [](const Dim& n, std::initializer_list<int64_t> sizes) {
@@ -107,7 +106,7 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
       t.inner = n.is_const() ? std::min<int64_t>(n.value(), lanes * unroll) : lanes * unroll;
     else if (!parallel && n.is_const() && n.value() <= 8 && points * n.value() <= 32)
       t.inner = std::max<int64_t>(1, n.value()), points *= t.inner;
-    else if (contracted.contains(a) && !reduced.contains(a))
+    else if (contracted.contains(a))
       t.inner = unroll >= 4 ? divisor(n, {6, 4, 5, 3, 2}) : divisor(n, {8, 6, 4, 5, 3, 2});
     if (t.inner < 1) t.inner = 1;
     t.loop = parallel || !(n == Dim(t.inner));
