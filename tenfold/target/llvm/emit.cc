@@ -99,8 +99,22 @@ void Emitter::analyse(const tile::Body& all) {
         const bool writes = s.op == Op::store || s.op == Op::write;
         const auto& axes = writes ? s.axes : k.values[static_cast<size_t>(s.result)].axes;
         for (const auto& o : s.operands) use(o, s.op == Op::contract, &axes, &s.over);
+        order_[&s] = static_cast<int>(order_.size());
+        if (s.op == Op::map) maps_[static_cast<size_t>(s.result)] = &s;
+        if (s.op == Op::constant) constants_[s.result] = &s;
+        if (s.op == Op::map && s.prim->name == "multiply_high") high_products_.insert(factors(s));
       },
       [&](const tile::Operand& o) { use(o, false, nullptr, nullptr); });
+}
+
+// The operands of a product by what they are: constants by their value, in order.
+std::pair<std::string, std::string> Emitter::factors(const Stmt& s) const {
+  auto name = [&](const tile::Operand& o) {
+    const auto c = constants_.find(o.value);
+    return c != constants_.end() ? c->second->scalar.str() : k.values[static_cast<size_t>(o.value)].name;
+  };
+  std::string x = name(s.operands[0]), y = name(s.operands[1]);
+  return x < y ? std::pair(x, y) : std::pair(y, x);
 }
 
 int Emitter::count_uses(const tile::Item& item, ValueId v) const {
@@ -204,6 +218,7 @@ void Emitter::run() {
   born_.assign(values, 0);
   uses_.assign(values, 0);
   contract_uses_.assign(values, 0);
+  maps_.assign(values, nullptr);
   analyse(k.body);
 
   Block* entry = Block::Create(context, "entry", function);
@@ -431,7 +446,7 @@ bool Emitter::joins_stmt(Run& r, const Stmt& s, bool nested) const {
   return true;
 }
 
-bool Emitter::joins(Run& run, const tile::Item& item, bool nested) const {
+bool Emitter::joins(Run& run, const tile::Item& item, bool nested) {
   if (loop_of(item)) return false;
   Run r = run;
   if (const auto* s = stmt_of(item)) {
@@ -440,7 +455,7 @@ bool Emitter::joins(Run& run, const tile::Item& item, bool nested) const {
     const tile::If& c = *if_of(item);
     const auto& axes = k.values[static_cast<size_t>(c.mask.value)].axes;
     const AtomId own = layout(axes).vector;
-    if (own < 0 || !c.mask.at.empty()) return false;
+    if (own < 0 || !c.mask.at.empty() || packing(c)) return false;
     if (r.vector < 0) r.vector = own;
     if (own != r.vector) return false;
     r.conditional = true;
@@ -677,8 +692,8 @@ void Emitter::item(const tile::Item& i, const Cell& cell) {
   }
   if (const auto* l = loop_of(i)) return l->go.value >= 0 ? while_loop(*l) : loop(*l);
   const tile::If& c = *if_of(i);
+  if (const auto p = packing(c)) return packed_branch(c, *p);
   if (cell.vector < 0) return branch(c, cell, false);
-  if (options.vote_together) return branch(c, cell, true);
   for (int n = cell.first; n < cell.first + cell.count; ++n) {  // each vector votes alone
     Cell one = cell;
     one.first = n;
@@ -751,6 +766,211 @@ void Emitter::branch(const tile::If& c, const Cell& cell, bool local) {
       now[i] = {merge(now[i].re, past.re), merge(now[i].im, past.im)};
     }
   }
+}
+
+// Where a vote seldom holds, its body is computed for the lanes that need it only: they are compressed out of
+// all the vectors of the tile, computed side by side, and expanded into their places.
+
+std::optional<Emitter::Packing> Emitter::packing(const tile::If& c) {
+  constexpr int kWorthIt = 4;  // vector statements for each value that is packed or unpacked
+  const auto& mask_axes = k.values[static_cast<size_t>(c.mask.value)].axes;
+  const Layout l = layout(mask_axes);
+  if (!options.pack || !isa.avx512 || l.vector < 0 || l.lanes != lanes_ || l.chunks < 2 || l.points > 1 ||
+      !c.mask.at.empty())
+    return {};
+  Packing r;
+  std::set<ValueId> defined, in;
+  int work = 0;
+  for (const auto& i : c.body) {
+    const Stmt* s = stmt_of(i);
+    if (!s || (s->op != Op::map && s->op != Op::constant && s->op != Op::index)) return {};
+    const bool along = contains(k.values[static_cast<size_t>(s->result)].axes, l.vector);
+    for (const Form& f : s->forms)
+      for (const Term& t : f.terms)
+        if (t.atom == l.vector) return {};
+    for (const auto& o : s->operands) {
+      const auto& from = k.values[static_cast<size_t>(o.value)];
+      if (!contains(from.axes, l.vector)) continue;
+      if (!along || !o.at.empty() || layout(from.axes).vector != l.vector) return {};
+      if (!defined.count(o.value)) in.insert(o.value);
+    }
+    defined.insert(s->result);
+    work += along;
+    if (!used_after(s->result, c.body)) continue;
+    if (!along || layout(k.values[static_cast<size_t>(s->result)].axes).vector != l.vector) return {};
+    r.out.push_back(s->result);
+  }
+  rematerialize(in, l.vector, r);
+  r.in.assign(in.begin(), in.end());
+  int64_t moved = 0;
+  for (const auto* list : {&r.in, &r.out})
+    for (ValueId v : *list) {
+      const Dtype d = k.values[static_cast<size_t>(v)].dtype;
+      if (is_complex(d) || is_bool(d) || math.type(d, 1)->getScalarSizeInBits() != 32 || spilled_.count(v))
+        return {};
+      moved += layout(k.values[static_cast<size_t>(v)].axes).points;
+    }
+  if (work < kWorthIt * moved) return {};
+  return r;
+}
+
+// Several inputs that are each one value changed by a few instructions (the keys of a cipher's rounds) become
+// that value.
+void Emitter::rematerialize(std::set<ValueId>& in, AtomId vector, Packing& r) const {
+  constexpr int kSteps = 3;
+  struct Chain {
+    ValueId root;
+    std::vector<const Stmt*> stmts;  // from the root on
+  };
+  std::map<ValueId, Chain> chains;
+  std::map<ValueId, int> shared;
+  for (ValueId v : in) {
+    Chain c{v, {}};
+    for (int i = 0; i < kSteps; ++i) {
+      const Stmt* s = maps_[static_cast<size_t>(c.root)];
+      if (!s || s->prim->cost > 3) break;
+      ValueId from = -1;
+      bool simple = true;
+      for (const auto& o : s->operands) {
+        const auto& value = k.values[static_cast<size_t>(o.value)];
+        if (!contains(value.axes, vector)) continue;
+        simple &= from < 0 && o.at.empty() && value.axes == k.values[static_cast<size_t>(v)].axes &&
+                  size_of(value.dtype) == 4;
+        from = o.value;
+      }
+      if (from < 0 || !simple || !maps_[static_cast<size_t>(from)]) break;
+      c.root = from;
+      c.stmts.insert(c.stmts.begin(), s);
+    }
+    // Its own value counts as a root too: a chain may end in another input.
+    ++shared[c.root];
+    chains[v] = std::move(c);
+  }
+  std::set<ValueId> kept;
+  std::set<const Stmt*> again;
+  for (const auto& [v, c] : chains) {
+    const bool pays = shared[c.root] > 1 || (in.count(c.root) && c.root != v);
+    kept.insert(pays ? c.root : v);
+    if (!pays) continue;
+    for (const Stmt* s : c.stmts)
+      if (again.insert(s).second) r.again.push_back(s);
+  }
+  std::sort(r.again.begin(), r.again.end(),
+            [&](const Stmt* x, const Stmt* y) { return order_.at(x) < order_.at(y); });
+  // A value that is computed again need not be packed.
+  for (const Stmt* s : r.again) kept.erase(s->result);
+  in = std::move(kept);
+}
+
+llvm::Value* Emitter::pack_buffer(size_t i, int64_t bytes) {
+  while (pack_buffers_.size() <= i) {
+    const llvm::IRBuilder<>::InsertPointGuard guard(b);
+    b.SetInsertPoint(scopes_[0]->getTerminator());
+    pack_buffers_.push_back(
+        b.CreateAlloca(llvm::ArrayType::get(b.getInt8Ty(), static_cast<uint64_t>(bytes))));
+    pack_buffers_.back()->setAlignment(llvm::Align(64));
+  }
+  return pack_buffers_[i];
+}
+
+void Emitter::packed_branch(const tile::If& c, const Packing& packing) {
+  const Layout l = layout(k.values[static_cast<size_t>(c.mask.value)].axes);
+  const Source mask_source = source(c.mask, l);
+  std::vector<Check> checks = guard_checks(l);
+  if (auto p = padding(l)) checks.push_back(*p);
+  std::vector<Value*> masks, starts;
+  Value* total = i64(0);
+  iterate(l, {}, {}, [&] {
+    const Mask m = mask(checks, l.lanes);
+    Value* v =
+        m.never ? llvm::Constant::getNullValue(math.type(Dtype::boolean, l.lanes)) : fetch(mask_source, l).re;
+    if (!m.never && !m.always()) v = b.CreateAnd(v, as_vector(m, l.lanes));
+    masks.push_back(v);
+    starts.push_back(total);
+    Value* word =
+        b.CreateZExt(b.CreateBitCast(v, b.getIntNTy(static_cast<unsigned>(l.lanes))), b.getInt64Ty());
+    total = b.CreateAdd(total, b.CreateUnaryIntrinsic(in::ctpop, word));
+  });
+
+  const int64_t bytes = (static_cast<int64_t>(l.lanes) * l.chunks + l.lanes) * 4;
+  llvm::Type* word = b.getInt32Ty();
+  const llvm::Align align(4);
+  Block* from = b.GetInsertBlock();
+  Block* pack = Block::Create(context, "pack", function);
+  Block* each = Block::Create(context, "packed", function);
+  Block* unpack = Block::Create(context, "unpack", function);
+  Block* join = Block::Create(context, "", function);
+  b.CreateCondBr(b.CreateICmpNE(total, i64(0)), pack, join);
+
+  // f(value, its slot for the first vector, buffer)
+  auto moved = [&](const std::vector<ValueId>& values, size_t first, auto&& f) {
+    size_t n = first;
+    for (ValueId v : values) {
+      const Layout own = layout(k.values[static_cast<size_t>(v)].axes);
+      for (int64_t point = 0; point < own.points; ++point, ++n)
+        f(v, static_cast<size_t>(point * own.chunks), pack_buffer(n, bytes));
+    }
+    return n;
+  };
+  b.SetInsertPoint(pack);
+  const size_t inputs = moved(packing.in, 0, [&](ValueId v, size_t slot, Value* buffer) {
+    for (size_t g = 0; g < masks.size(); ++g) {
+      Value* x = regs_[static_cast<size_t>(v)][slot + g].re;
+      Value* dense = b.CreateIntrinsic(in::x86_avx512_mask_compress, {x->getType()},
+                                       {x, llvm::Constant::getNullValue(x->getType()), masks[g]});
+      b.CreateAlignedStore(dense, b.CreateGEP(word, buffer, starts[g]), align);
+    }
+  });
+  b.CreateBr(each);
+
+  b.SetInsertPoint(each);
+  llvm::PHINode* count = b.CreatePHI(b.getInt64Ty(), 2);
+  count->addIncoming(i64(0), pack);
+  std::map<ValueId, std::vector<Reg>> before;
+  for (ValueId v : packing.in) before[v] = regs_[static_cast<size_t>(v)];
+  moved(packing.in, 0, [&](ValueId v, size_t slot, Value* buffer) {
+    Reg& r = regs_[static_cast<size_t>(v)][slot];
+    r = {b.CreateAlignedLoad(r.re->getType(), b.CreateGEP(word, buffer, count), align)};
+  });
+  const Cell cell{{}, l.vector, 0, 1};
+  prepared_.clear();
+  for (const Stmt* s : packing.again) {
+    before[s->result] = regs_[static_cast<size_t>(s->result)];
+    Prepared p = prepare(*s, false);
+    statement(p, cell);
+  }
+  for (const auto& i : c.body) item(i, cell);
+  moved(packing.out, inputs, [&](ValueId v, size_t slot, Value* buffer) {
+    b.CreateAlignedStore(regs_[static_cast<size_t>(v)][slot].re, b.CreateGEP(word, buffer, count), align);
+  });
+  Value* next = b.CreateAdd(count, i64(l.lanes));
+  count->addIncoming(next, b.GetInsertBlock());
+  b.CreateCondBr(b.CreateICmpSLT(next, total), each, unpack);
+  for (auto& [v, regs] : before) regs_[static_cast<size_t>(v)] = regs;
+
+  b.SetInsertPoint(unpack);
+  forget(c.body, packing.out);
+  moved(packing.out, inputs, [&](ValueId v, size_t slot, Value* buffer) {
+    auto& regs = regs_[static_cast<size_t>(v)];
+    llvm::Type* t = regs[slot].re->getType();
+    for (size_t g = 0; g < masks.size(); ++g) {
+      Value* dense = b.CreateAlignedLoad(t, b.CreateGEP(word, buffer, starts[g]), align);
+      regs[slot + g] = {b.CreateIntrinsic(in::x86_avx512_mask_expand, {t},
+                                          {dense, llvm::Constant::getNullValue(t), masks[g]})};
+    }
+  });
+  b.CreateBr(join);
+  b.SetInsertPoint(join);
+  moved(packing.out, inputs, [&](ValueId v, size_t slot, Value*) {
+    for (size_t g = 0; g < masks.size(); ++g) {
+      Reg& r = regs_[static_cast<size_t>(v)][slot + g];
+      llvm::PHINode* phi = b.CreatePHI(r.re->getType(), 2);
+      phi->addIncoming(r.re, unpack);
+      phi->addIncoming(llvm::Constant::getNullValue(r.re->getType()), from);
+      r = {phi};
+    }
+  });
+  prepared_.clear();
 }
 
 // ---- loops

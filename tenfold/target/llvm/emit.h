@@ -117,6 +117,7 @@ struct Cell {
 struct Options {
   int group = 2;              // vectors of a run that are interleaved
   bool vote_together = true;  // the interleaved vectors of a run vote as one
+  bool pack = true;           // the lanes for which a vote holds are computed side by side
   bool by_vector = true;      // else each statement is completed before the next
 };
 
@@ -153,7 +154,7 @@ class Emitter {
   void block_body();
   void body(const tile::Body&);
   void item(const tile::Item&, const Cell&);
-  bool joins(Run&, const tile::Item&, bool nested) const;
+  bool joins(Run&, const tile::Item&, bool nested);
   bool joins_stmt(Run&, const Stmt&, bool nested) const;
   struct Limit {                        // of what cells() goes over
     std::map<AtomId, int64_t> extents;  // only the first coordinates of these axes
@@ -173,9 +174,18 @@ class Emitter {
   void iteration(const tile::Loop&);
   void while_loop(const tile::Loop&);
   void branch(const tile::If&, const Cell&, bool local);
+  struct Packing {
+    std::vector<ValueId> in, out;
+    std::vector<const Stmt*> again;  // cheap to compute from `in`, so not packed
+  };
+  void rematerialize(std::set<ValueId>& in, AtomId vector, Packing&) const;
+  std::optional<Packing> packing(const tile::If&);
+  void packed_branch(const tile::If&, const Packing&);
+  Value* pack_buffer(size_t i, int64_t bytes);
   std::vector<ValueId> carried(const tile::Loop&) const;
   void forget(const tile::Body&, std::span<const ValueId> kept);
   void collect(const tile::Body&, std::vector<ValueId>& variables, std::vector<ValueId>& all) const;
+  std::pair<std::string, std::string> factors(const Stmt&) const;
   bool used_after(ValueId, const tile::Body& inside) const;
   bool is_view(const tile::Body&, size_t at) const;
   int count_uses(const tile::Item&, ValueId) const;
@@ -271,6 +281,11 @@ class Emitter {
   std::set<ValueId> spilled_;
   std::map<ValueId, Value*> spill_memory_;
   std::vector<int> uses_, contract_uses_;
+  std::vector<const Stmt*> maps_;  // by value: the map that defines it
+  std::map<const Stmt*, int> order_;
+  std::map<ValueId, const Stmt*> constants_;
+  std::set<std::pair<std::string, std::string>>
+      high_products_;                         // operands whose products' high halves are taken
   std::map<const Stmt*, Prepared> prepared_;  // of the run that is being emitted
   std::vector<Block*> scopes_;                // heads of the open loops; [0] is the entry
   std::unordered_map<Value*, int> depth_;
@@ -280,6 +295,7 @@ class Emitter {
   std::vector<Value*> buffers_;
   std::vector<int64_t> scratch_offsets_;
   Value* scratch_ = nullptr;
+  std::vector<llvm::AllocaInst*> pack_buffers_;
   Value* sink_ = nullptr;
   Value* zero_ = nullptr;
   bool streaming_ = false;

@@ -84,7 +84,7 @@ class LlvmTarget final : public ObjectTarget {
     for (size_t i = 0; i < kernels.size(); ++i) {
       Options o;
       if (getenv("XG")) o.group = atoi(getenv("XG"));
-      if (getenv("XV")) o.vote_together = atoi(getenv("XV"));
+      if (getenv("XV")) o.pack = atoi(getenv("XV"));
       emit(*module, *kernels[i], names[i], isa_, o);
     }
     if (knob_bool("TENFOLD_VERIFY")) {

@@ -325,6 +325,56 @@ llvm::Value* Math::divide_int(Value* x, Value* y, bool is_signed) {
   return b.CreateSelect(none, zero, b.CreateSelect(minus, b.CreateNeg(x), q));
 }
 
+// 0xAAAA (or its complement) in a mask register, from memory so that LLVM does not know it: it would turn a
+// masked move into a permutation of two registers, three times as slow.
+llvm::Value* Math::half_lanes(bool odd) {
+  llvm::Function* f = b.GetInsertBlock()->getParent();
+  Value*& mask = half_lanes_[{f, odd}];
+  if (mask) return mask;
+  llvm::Module* module = f->getParent();
+  llvm::GlobalVariable* global = module->getNamedGlobal(odd ? "odd_lanes" : "even_lanes");
+  if (!global) {
+    global = new llvm::GlobalVariable(*module, b.getInt16Ty(), true, llvm::GlobalValue::PrivateLinkage,
+                                      b.getInt16(odd ? 0xAAAA : 0x5555), odd ? "odd_lanes" : "even_lanes");
+    global->setAlignment(llvm::Align(2));
+  }
+  const llvm::IRBuilder<>::InsertPointGuard guard(b);
+  b.SetInsertPoint(f->getEntryBlock().getTerminator());
+  mask = b.CreateBitCast(b.CreateAlignedLoad(b.getInt16Ty(), global, llvm::Align(2), true),
+                         vec(b.getInt1Ty(), 16));
+  return mask;
+}
+
+llvm::Value* Math::half_product(Value* x, Value* y, bool high) {
+  const int lanes = lanes_of(x);
+  if (lanes < 4) {
+    llvm::Type* i64 = same_lanes(b.getInt64Ty(), x);
+    Value* product = b.CreateMul(b.CreateZExt(x, i64), b.CreateZExt(y, i64));
+    return b.CreateTrunc(high ? b.CreateLShr(product, 32) : product, x->getType());
+  }
+  if (llvm::isa<llvm::Constant>(x)) std::swap(x, y);
+  Products& p = products_[{b.GetInsertBlock(), x, y}];
+  if (!p.even) {
+    llvm::Type* pairs = vec(b.getInt64Ty(), lanes / 2);
+    Value *u = b.CreateBitCast(x, pairs), *v = b.CreateBitCast(y, pairs);
+    const auto* c = llvm::dyn_cast<llvm::Constant>(y);
+    const auto* splat = c ? llvm::dyn_cast_or_null<ConstantInt>(c->getSplatValue()) : nullptr;
+    auto lower = [&](Value* w) { return b.CreateAnd(w, whole(w, 0xffffffff)); };
+    auto upper = [&](Value* w) { return b.CreateLShr(w, 32); };
+    Value* k = splat ? whole(u, static_cast<int64_t>(splat->getZExtValue())) : nullptr;
+    p = {b.CreateMul(lower(u), k ? k : lower(v)), b.CreateMul(upper(u), k ? k : upper(v))};
+  }
+  Value *even = b.CreateBitCast(p.even, x->getType()), *odd = b.CreateBitCast(p.odd, x->getType());
+  std::vector<int> twice, blend;
+  for (int i = 0; i < lanes; ++i) {
+    twice.push_back(high ? i | 1 : i & ~1);
+    blend.push_back(i % 2 ? lanes + (high ? i : i - 1) : (high ? i + 1 : i));
+  }
+  if (!isa.avx512 || lanes != 16) return b.CreateShuffleVector(even, odd, blend);
+  Value* moved = b.CreateShuffleVector(high ? even : odd, twice);
+  return b.CreateSelect(half_lanes(!high), moved, high ? odd : even);
+}
+
 llvm::Value* Math::compare(std::string_view which, Value* x, Value* y, Dtype d) {
   using P = llvm::CmpInst::Predicate;
   const bool f = is_inexact(d), s = is_signed_int(d);
@@ -477,11 +527,7 @@ Reg Math::arithmetic(std::string_view n, std::span<const Reg> v, Dtype d) {
     Value* count = b.CreateAnd(y, whole(y, size_of(d) * 8 - 1));
     return {n == "shift_left" ? b.CreateShl(x, count) : s ? b.CreateAShr(x, count) : b.CreateLShr(x, count)};
   }
-  if (n == "multiply_high") {
-    llvm::Type* i64 = same_lanes(b.getInt64Ty(), x);
-    Value* product = b.CreateMul(b.CreateZExt(x, i64), b.CreateZExt(y, i64));
-    return {b.CreateTrunc(b.CreateLShr(product, 32), x->getType())};
-  }
+  if (n == "multiply_high") return {half_product(x, y, true)};
   if (n == "isnan") return {b.CreateFCmpUNO(x, x)};
   if (n == "isfinite")
     return {b.CreateFCmpOLT(b.CreateUnaryIntrinsic(in::fabs, x),

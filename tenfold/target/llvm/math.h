@@ -5,7 +5,9 @@
 //   complex     two registers
 #pragma once
 
+#include <map>
 #include <span>
+#include <tuple>
 
 #include <llvm/IR/IRBuilder.h>
 
@@ -40,7 +42,9 @@ class Math {
   Reg map(const Prim&, std::span<const Reg>, std::span<const Dtype>, Dtype result);
   Reg combine(const Prim& prim, Dtype dtype, Reg x, Reg y);  // unrounded for f16 and bf16
   Reg convert(Reg, Dtype from, Dtype to);
-  Reg rounded(Reg, Dtype);              // to f16 or bf16; others as they are
+  Reg rounded(Reg, Dtype);  // to f16 or bf16; others as they are
+  // Low or high half of the products of u32: both halves of one product share their multiplications.
+  llvm::Value* half_product(llvm::Value*, llvm::Value*, bool high);
   llvm::Value* any(llvm::Value* mask);  // i1: does a lane hold
 
   llvm::IRBuilder<>& b;
@@ -58,6 +62,7 @@ class Math {
   Value* odd_f32(Value*);  // f64 to f32 so that a second rounding is right
   Value* fma_real(Value*, Value*, Value*);
   Value* fma_by_f64(Value*, Value*, Value*);
+  Value* half_lanes(bool odd);
   Value* extreme(Value*, Value*, Dtype, bool larger);
   Value* divide_int(Value*, Value*, bool is_signed);
   Value* rounding(std::string_view which, Value*);
@@ -66,6 +71,11 @@ class Math {
   Value* modulus(Reg, Dtype);
   Reg bitcast(Reg, Dtype from, Dtype to);
   Reg arithmetic(std::string_view name, std::span<const Reg>, Dtype);
+  struct Products {
+    Value *even, *odd;  // i64 products of every second lane
+  };
+  std::map<std::tuple<llvm::BasicBlock*, Value*, Value*>, Products> products_;
+  std::map<std::pair<llvm::Function*, bool>, Value*> half_lanes_;
   Reg complex_arithmetic(std::string_view name, std::span<const Reg>, Dtype);
 };
 

@@ -164,10 +164,14 @@ void Emitter::statement(Prepared& p, const Cell& cell) {
     case Op::map: {
       std::vector<Dtype> types;
       for (const auto& o : s.operands) types.push_back(k.values[static_cast<size_t>(o.value)].dtype);
+      const bool paired = s.prim->name == "mul" && dtype == Dtype::u32 && high_products_.count(factors(s));
       return iterate(p.layout, cell, {}, [&] {
         std::vector<Reg> in;
         for (const Source& source : p.sources) in.push_back(fetch(source, p.layout));
-        define(s.result, p.layout, math.map(*s.prim, in, types, dtype));
+        if (paired)
+          define(s.result, p.layout, {math.half_product(in[0].re, in[1].re, false)});
+        else
+          define(s.result, p.layout, math.map(*s.prim, in, types, dtype));
       });
     }
     case Op::accumulate:
