@@ -444,6 +444,69 @@ kernel oscillator(x: f32[70,2], out y: f32[70,2], out energy: f32[1000,70], out 
 )");
 }
 
+// A body that is long for what goes in and out is computed for the lanes whose vote holds only.
+TEST(Llvm, VotesOverSeveralVectors) {
+  std::string rounds;
+  std::string last = "%k0";
+  for (int i = 0; i < 12; ++i) {
+    const std::string n = number(i);
+    rounds += "        %a" + n + " = multiply_high %odd, " + last + " : u32[e]\n        %b" + n + " = mul " +
+              last + ", %odd : u32[e]\n        %c" + n + " = bitwise_xor %a" + n + ", %k" + number(i % 4) +
+              " : u32[e]\n        %d" + n + " = add %c" + n + ", %b" + n + " : u32[e]\n";
+    last = "%d" + n;
+  }
+  for (const int64_t n : {48, 113}) {
+    const std::string text =
+        replaced(R"(tenfold 1
+kernel votes(x: u32[N], out y: u32[N], out z: f32[N], out count: i32[N]) {
+  atom bo in B, e in 48, t in 40
+  vector e
+  guard 48*bo + e < N
+  grid bo {
+    %x = load x[48*bo + e] : u32[e]
+    %odd = constant 3528531795 : u32[]
+    %k0 = mul %x, %odd : u32[e]
+    %w0 = constant 2654435769 : u32[]
+    %w1 = constant 77 : u32[]
+    %k1 = add %k0, %w0 : u32[e]
+    %k2 = add %k1, %w1 : u32[e]
+    %k3 = bitwise_xor %k0, %w1 : u32[e]
+    %s = copy %x : u32[e]
+    %n = fill i32[e] 0
+    %one = constant 1 : i32[]
+    %step = constant 1000003 : u32[]
+    %few = constant 400000000 : u32[]
+    %scale = constant 0.25 : f32[]
+    for t {
+      %s1 = mul %s, %step : u32[e]
+      %s2 = add %s1, %w0 : u32[e]
+      %done = less %s2, %few : bool[e]
+      if any %done {
+@@        %fresh = bitwise_xor ##, %s2 : u32[e]
+      }
+      %s3 = select %done, %fresh, %s2 : u32[e]
+      %hit = convert %done dtype=i32 : i32[e]
+      %n1 = add %n, %hit : i32[e]
+      carry %s <- %s3
+      carry %n <- %n1
+    }
+    %f = convert %s dtype=f32 : f32[e]
+    %g = mul %f, %scale : f32[e]
+    store y[48*bo + e] = %s
+    store z[48*bo + e] = %g
+    store count[48*bo + e] = %n
+  }
+}
+)",
+                 {{"@@", rounds}, {"##", last}, {"N", number(n)}, {"B", number((n + 47) / 48)}});
+    check(text);
+    if (runnable_isas().back() == "avx512")
+      EXPECT_THAT(cpu_target("avx512")->listing(tile::parse_kernel(text), "asm"),
+                  ::testing::HasSubstr("vpcompressd"));
+    ASSERT_FALSE(HasFailure()) << n;
+  }
+}
+
 TEST(Llvm, LargeTilesBecomeLoops) {
   check(R"(tenfold 1
 kernel large(x: f32[24,333], s: f32[333], out y: f32[24,333], out t: f64[333,24]) {

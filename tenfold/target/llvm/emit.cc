@@ -201,10 +201,16 @@ std::vector<ValueId> Emitter::carried(const tile::Loop& l) const {
   return variables;
 }
 
-bool Emitter::used_after(ValueId v, const tile::Body& inside) const {
-  int n = 0;
-  for (const auto& i : inside) n += count_uses(i, v);
-  return n < uses_[static_cast<size_t>(v)];
+// Uses of each value in a body.
+std::vector<int> Emitter::uses_in(const tile::Body& items) const {
+  std::vector<int> n(k.values.size());
+  walk(
+      items,
+      [&](const Stmt& s) {
+        for (const auto& o : s.operands) ++n[static_cast<size_t>(o.value)];
+      },
+      [&](const tile::Operand& o) { ++n[static_cast<size_t>(o.value)]; });
+  return n;
 }
 
 // ---- the function
@@ -219,6 +225,7 @@ void Emitter::run() {
   uses_.assign(values, 0);
   contract_uses_.assign(values, 0);
   maps_.assign(values, nullptr);
+  for (const auto& v : k.values) layouts_.push_back(layout(v.axes));
   analyse(k.body);
 
   Block* entry = Block::Create(context, "entry", function);
@@ -446,22 +453,25 @@ bool Emitter::joins_stmt(Run& r, const Stmt& s, bool nested) const {
   return true;
 }
 
+// Adds the item to the run, or leaves what matters of the run as it was.
 bool Emitter::joins(Run& run, const tile::Item& item, bool nested) {
   if (loop_of(item)) return false;
-  Run r = run;
   if (const auto* s = stmt_of(item)) {
-    if (!joins_stmt(r, *s, nested)) return false;
-  } else {
-    const tile::If& c = *if_of(item);
-    const auto& axes = k.values[static_cast<size_t>(c.mask.value)].axes;
-    const AtomId own = layout(axes).vector;
-    if (own < 0 || !c.mask.at.empty() || packing(c)) return false;
-    if (r.vector < 0) r.vector = own;
-    if (own != r.vector) return false;
-    r.conditional = true;
-    for (const auto& inner : c.body)
-      if (!joins(r, inner, true)) return false;
+    const AtomId before = run.vector;
+    if (joins_stmt(run, *s, nested)) return true;
+    run.vector = before;
+    return false;
   }
+  const tile::If& c = *if_of(item);
+  const auto& axes = k.values[static_cast<size_t>(c.mask.value)].axes;
+  const AtomId own = layout(axes).vector;
+  if (own < 0 || !c.mask.at.empty() || packing(c)) return false;
+  Run r = run;
+  if (r.vector < 0) r.vector = own;
+  if (own != r.vector) return false;
+  r.conditional = true;
+  for (const auto& inner : c.body)
+    if (!joins(r, inner, true)) return false;
   run = std::move(r);
   return true;
 }
@@ -584,15 +594,16 @@ bool Emitter::has_axis(const Stmt& s, AtomId a) const {
 
 // Is nothing that the run defines used after it?
 bool Emitter::ends_inside(const Run& r) const {
-  for (ValueId v : r.defined) {
-    if (views_.count(v)) return false;
-    int n = 0;
-    for (const tile::Item* i : r.items) n += count_uses(*i, v);
-    if (n < uses_[static_cast<size_t>(v)] || spilled_.count(v)) return false;
+  std::vector<int> inside(k.values.size());
+  for (const tile::Item* i : r.items) {
+    const Stmt* s = stmt_of(*i);
+    if (!s || is_update(s->op)) return false;
+    for (const auto& o : s->operands) ++inside[static_cast<size_t>(o.value)];
   }
-  for (const tile::Item* i : r.items)
-    if (const Stmt* s = stmt_of(*i); !s || is_update(s->op)) return false;
-  return true;
+  return std::all_of(r.defined.begin(), r.defined.end(), [&](ValueId v) {
+    return !views_.count(v) && !spilled_.count(v) &&
+           inside[static_cast<size_t>(v)] == uses_[static_cast<size_t>(v)];
+  });
 }
 
 // Axes that become loops, outermost first: a value in registers cannot be indexed by one.
@@ -692,7 +703,7 @@ void Emitter::item(const tile::Item& i, const Cell& cell) {
   }
   if (const auto* l = loop_of(i)) return l->go.value >= 0 ? while_loop(*l) : loop(*l);
   const tile::If& c = *if_of(i);
-  if (const auto p = packing(c)) return packed_branch(c, *p);
+  if (const auto& p = packing(c)) return packed_branch(c, *p);
   if (cell.vector < 0) return branch(c, cell, false);
   for (int n = cell.first; n < cell.first + cell.count; ++n) {  // each vector votes alone
     Cell one = cell;
@@ -705,7 +716,7 @@ void Emitter::item(const tile::Item& i, const Cell& cell) {
 // ---- votes
 
 void Emitter::branch(const tile::If& c, const Cell& cell, bool local) {
-  const Layout l = layout(k.values[static_cast<size_t>(c.mask.value)].axes);
+  const Layout& l = layout_of(c.mask.value);
   const Source mask_source = source(c.mask, l);
   std::vector<Check> checks = guard_checks(l);
   if (auto p = padding(l)) checks.push_back(*p);
@@ -731,6 +742,7 @@ void Emitter::branch(const tile::If& c, const Cell& cell, bool local) {
   std::map<ValueId, std::vector<Reg>> before;
   for (ValueId v : all) before[v] = regs_[static_cast<size_t>(v)];
 
+  const std::vector<int> inner = uses_in(c.body);
   Block* from = b.GetInsertBlock();
   Block* then = Block::Create(context, "then", function);
   Block* join = Block::Create(context, "", function);
@@ -749,7 +761,7 @@ void Emitter::branch(const tile::If& c, const Cell& cell, bool local) {
     const auto& old = before[v];
     const bool variable = std::find(variables.begin(), variables.end(), v) != variables.end();
     if (now.empty()) continue;
-    if ((!variable || old.empty()) && !used_after(v, c.body)) {
+    if ((!variable || old.empty()) && inner[static_cast<size_t>(v)] == uses_[static_cast<size_t>(v)]) {
       now.clear();
       continue;
     }
@@ -771,7 +783,12 @@ void Emitter::branch(const tile::If& c, const Cell& cell, bool local) {
 // Where a vote seldom holds, its body is computed for the lanes that need it only: they are compressed out of
 // all the vectors of the tile, computed side by side, and expanded into their places.
 
-std::optional<Emitter::Packing> Emitter::packing(const tile::If& c) {
+const std::optional<Emitter::Packing>& Emitter::packing(const tile::If& c) {
+  const auto known = packings_.find(&c);
+  return known != packings_.end() ? known->second : packings_[&c] = find_packing(c);
+}
+
+std::optional<Emitter::Packing> Emitter::find_packing(const tile::If& c) {
   constexpr int kWorthIt = 4;  // vector statements for each value that is packed or unpacked
   const auto& mask_axes = k.values[static_cast<size_t>(c.mask.value)].axes;
   const Layout l = layout(mask_axes);
@@ -780,6 +797,7 @@ std::optional<Emitter::Packing> Emitter::packing(const tile::If& c) {
     return {};
   Packing r;
   std::set<ValueId> defined, in;
+  const std::vector<int> inside = uses_in(c.body);
   int work = 0;
   for (const auto& i : c.body) {
     const Stmt* s = stmt_of(i);
@@ -796,8 +814,8 @@ std::optional<Emitter::Packing> Emitter::packing(const tile::If& c) {
     }
     defined.insert(s->result);
     work += along;
-    if (!used_after(s->result, c.body)) continue;
-    if (!along || layout(k.values[static_cast<size_t>(s->result)].axes).vector != l.vector) return {};
+    if (inside[static_cast<size_t>(s->result)] == uses_[static_cast<size_t>(s->result)]) continue;
+    if (!along || layout_of(s->result).vector != l.vector) return {};
     r.out.push_back(s->result);
   }
   rematerialize(in, l.vector, r);
@@ -808,7 +826,7 @@ std::optional<Emitter::Packing> Emitter::packing(const tile::If& c) {
       const Dtype d = k.values[static_cast<size_t>(v)].dtype;
       if (is_complex(d) || is_bool(d) || math.type(d, 1)->getScalarSizeInBits() != 32 || spilled_.count(v))
         return {};
-      moved += layout(k.values[static_cast<size_t>(v)].axes).points;
+      moved += layout_of(v).points;
     }
   if (work < kWorthIt * moved) return {};
   return r;
@@ -874,7 +892,7 @@ llvm::Value* Emitter::pack_buffer(size_t i, int64_t bytes) {
 }
 
 void Emitter::packed_branch(const tile::If& c, const Packing& packing) {
-  const Layout l = layout(k.values[static_cast<size_t>(c.mask.value)].axes);
+  const Layout& l = layout_of(c.mask.value);
   const Source mask_source = source(c.mask, l);
   std::vector<Check> checks = guard_checks(l);
   if (auto p = padding(l)) checks.push_back(*p);
@@ -906,7 +924,7 @@ void Emitter::packed_branch(const tile::If& c, const Packing& packing) {
   auto moved = [&](const std::vector<ValueId>& values, size_t first, auto&& f) {
     size_t n = first;
     for (ValueId v : values) {
-      const Layout own = layout(k.values[static_cast<size_t>(v)].axes);
+      const Layout& own = layout_of(v);
       for (int64_t point = 0; point < own.points; ++point, ++n)
         f(v, static_cast<size_t>(point * own.chunks), pack_buffer(n, bytes));
     }
@@ -1036,7 +1054,7 @@ void Emitter::iteration(const tile::Loop& l) {
   // Carries change all at once.
   std::vector<std::pair<ValueId, std::vector<Reg>>> next;
   for (const auto& c : l.carries) {
-    const Layout own = layout(k.values[static_cast<size_t>(c.variable)].axes);
+    const Layout& own = layout_of(c.variable);
     const Source from = source(c.next, own);
     std::optional<Source> go;
     if (l.go.value >= 0) go = source(l.go, own);
@@ -1049,7 +1067,7 @@ void Emitter::iteration(const tile::Loop& l) {
     next.push_back({c.variable, std::move(regs)});
   }
   for (auto& [v, regs] : next) {
-    const Layout own = layout(k.values[static_cast<size_t>(v)].axes);
+    const Layout& own = layout_of(v);
     iterate(own, {}, {}, [&] { define(v, own, regs[slot(own)]); });
   }
 }
@@ -1192,7 +1210,7 @@ void Emitter::while_loop(const tile::Loop& l) {
   std::map<ValueId, std::vector<Reg>> at_exit;
   for (ValueId v : variables) at_exit[v] = regs_[static_cast<size_t>(v)];
 
-  const Layout own = layout(k.values[static_cast<size_t>(l.go.value)].axes);
+  const Layout& own = layout_of(l.go.value);
   const Source go = source(l.go, own);
   std::vector<Check> checks = guard_checks(own);
   if (auto p = padding(own)) checks.push_back(*p);

@@ -179,14 +179,15 @@ class Emitter {
     std::vector<const Stmt*> again;  // cheap to compute from `in`, so not packed
   };
   void rematerialize(std::set<ValueId>& in, AtomId vector, Packing&) const;
-  std::optional<Packing> packing(const tile::If&);
+  const std::optional<Packing>& packing(const tile::If&);
+  std::optional<Packing> find_packing(const tile::If&);
   void packed_branch(const tile::If&, const Packing&);
   Value* pack_buffer(size_t i, int64_t bytes);
   std::vector<ValueId> carried(const tile::Loop&) const;
   void forget(const tile::Body&, std::span<const ValueId> kept);
   void collect(const tile::Body&, std::vector<ValueId>& variables, std::vector<ValueId>& all) const;
   std::pair<std::string, std::string> factors(const Stmt&) const;
-  bool used_after(ValueId, const tile::Body& inside) const;
+  std::vector<int> uses_in(const tile::Body&) const;
   bool is_view(const tile::Body&, size_t at) const;
   int count_uses(const tile::Item&, ValueId) const;
   bool disturbs(const tile::Item&, const Stmt& load) const;
@@ -213,6 +214,7 @@ class Emitter {
 
   // memory.cc: forms, masks, loads and stores
   Layout layout(std::span<const AtomId> axes) const;
+  const Layout& layout_of(ValueId v) const { return layouts_[static_cast<size_t>(v)]; }
   size_t slot(const Layout&) const;
   Value* dim(const Dim&);
   Linear linear(const Form&, AtomId vector);
@@ -281,6 +283,8 @@ class Emitter {
   std::set<ValueId> spilled_;
   std::map<ValueId, Value*> spill_memory_;
   std::vector<int> uses_, contract_uses_;
+  std::map<const tile::If*, std::optional<Packing>> packings_;
+  std::vector<Layout> layouts_;    // by value
   std::vector<const Stmt*> maps_;  // by value: the map that defines it
   std::map<const Stmt*, int> order_;
   std::map<ValueId, const Stmt*> constants_;

@@ -507,7 +507,7 @@ Source Emitter::source(const tile::Operand& o, const Layout& reader) {
       for (const Term& t : f.terms) depends.insert(t.atom);
   } else if (dynamic || spilled_.count(o.value)) {
     TENFOLD_CHECK(spilled_.count(o.value), "{} is indexed by a loop but lies in registers", v.name);
-    const Layout own = layout(v.axes);
+    const Layout& own = layout_of(o.value);
     Forms ordered;
     std::vector<AtomId> order = own.axes;
     if (own.vector >= 0) order.push_back(own.vector);
@@ -530,7 +530,7 @@ Reg Emitter::fetch(const Source& s, const Layout& reader) {
 
 Reg Emitter::fetch_registers(const Source& s, const Layout& reader) {
   const tile::Value& v = k.values[static_cast<size_t>(s.value)];
-  const Layout own = layout(v.axes);
+  const Layout& own = layout_of(s.value);
   const auto& regs = regs_[static_cast<size_t>(s.value)];
   TENFOLD_CHECK(regs.size() == own.registers(), "{} is read before it is defined", v.name);
   // The element at lane `n` of the reader: which register, which lane of it.
