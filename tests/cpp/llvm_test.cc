@@ -500,9 +500,10 @@ kernel votes(x: u32[N], out y: u32[N], out z: f32[N], out count: i32[N]) {
 )",
                  {{"@@", rounds}, {"##", last}, {"N", number(n)}, {"B", number((n + 47) / 48)}});
     check(text);
-    if (runnable_isas().back() == "avx512")
+    if (runnable_isas().back() == "avx512") {
       EXPECT_THAT(cpu_target("avx512")->listing(tile::parse_kernel(text), "asm"),
                   ::testing::HasSubstr("vpcompressd"));
+    }
     ASSERT_FALSE(HasFailure()) << n;
   }
 }
