@@ -444,6 +444,29 @@ kernel oscillator(x: f32[70,2], out y: f32[70,2], out energy: f32[1000,70], out 
 )");
 }
 
+// The second turn of the loop has 8 of 32 elements: whole vectors have no vote, and a value all the same.
+TEST(Llvm, VotesOfVectorsOutside) {
+  check(R"(tenfold 1
+kernel edge(x: f32[40], out y: f32[40]) {
+  atom jo in 2, ji in 32
+  vector ji
+  guard 32*jo + ji < 40
+  grid {
+    %zero = constant 0.0 : f32[]
+    for jo {
+      %x = load x[32*jo + ji] : f32[ji]
+      %low = less %x, %zero : bool[ji]
+      if any %low {
+        %root = sqrt %x : f32[ji]
+      }
+      %y = select %low, %root, %x : f32[ji]
+      store y[32*jo + ji] = %y
+    }
+  }
+}
+)");
+}
+
 // A body that is long for what goes in and out is computed for the lanes whose vote holds only.
 TEST(Llvm, VotesOverSeveralVectors) {
   std::string rounds;

@@ -49,6 +49,7 @@ void walk(const tile::Body& body, F&& f, G&& g) {
   }
 }
 
+constexpr int kInterleaved = 2;        // vectors of a run whose instructions alternate
 constexpr int64_t kUnrolledWork = 96;  // statement-vectors of a run that are written out; more become a loop
 constexpr int64_t kStripWork = 64;     // in the body of such a loop
 
@@ -58,16 +59,13 @@ bool is_update(Op op) {
 
 }  // namespace
 
-void emit(llvm::Module& module, const tile::Kernel& kernel, const std::string& symbol, const Isa& isa,
-          const Options& options) {
-  Emitter(module, kernel, symbol, isa, options).run();
+void emit(llvm::Module& module, const tile::Kernel& kernel, const std::string& symbol, const Isa& isa) {
+  Emitter(module, kernel, symbol, isa).run();
 }
 
-Emitter::Emitter(llvm::Module& m, const tile::Kernel& kernel, const std::string& symbol, const Isa& isa_,
-                 const Options& o)
+Emitter::Emitter(llvm::Module& m, const tile::Kernel& kernel, const std::string& symbol, const Isa& isa_)
     : k(kernel),
       isa(isa_),
-      options(o),
       module(m),
       context(m.getContext()),
       b(context),
@@ -482,8 +480,7 @@ void Emitter::body(const tile::Body& items) {
   for (size_t i = 0; i < items.size();) {
     Run run;
     size_t end = i;
-    while (options.by_vector && end < items.size() && joins(run, items[end], false))
-      run.items.push_back(&items[end++]);
+    while (end < items.size() && joins(run, items[end], false)) run.items.push_back(&items[end++]);
     if (run.items.empty()) {
       prepared_.clear();
       item(items[i++], {});
@@ -577,9 +574,9 @@ void Emitter::cells(const Run& r, std::span<const AtomId> outer, const Limit& li
     int64_t rest = point;
     for (size_t i = outer.size(); i-- > 0; rest /= extent(outer[i]))
       cell.fixed.push_back({outer[i], rest % extent(outer[i])});
-    for (int chunk = first; chunk < last; chunk += options.group) {
+    for (int chunk = first; chunk < last; chunk += kInterleaved) {
       cell.first = chunk;
-      cell.count = std::min(options.group, last - chunk);
+      cell.count = std::min(kInterleaved, last - chunk);
       for (const tile::Item* i : r.items)
         if (const Stmt* s = stmt_of(*i); !s || limit.uniform < 0 || has_axis(*s, limit.uniform))
           item(*i, cell);
@@ -731,8 +728,7 @@ void Emitter::branch(const tile::If& c, const Cell& cell, bool local) {
     else
       vote = vote ? b.CreateOr(math.any(vote), math.any(v)) : v;
   });
-  if (!vote) return;
-  vote = math.any(vote);
+  vote = vote ? math.any(vote) : b.getFalse();  // no lane takes part: what is read after it still has a value
 
   std::vector<ValueId> variables, all;
   collect(c.body, variables, all);
@@ -792,8 +788,7 @@ std::optional<Emitter::Packing> Emitter::find_packing(const tile::If& c) {
   constexpr int kWorthIt = 4;  // vector statements for each value that is packed or unpacked
   const auto& mask_axes = k.values[static_cast<size_t>(c.mask.value)].axes;
   const Layout l = layout(mask_axes);
-  if (!options.pack || !isa.avx512 || l.vector < 0 || l.lanes != lanes_ || l.chunks < 2 || l.points > 1 ||
-      !c.mask.at.empty())
+  if (!isa.avx512 || l.vector < 0 || l.lanes != lanes_ || l.chunks < 2 || l.points > 1 || !c.mask.at.empty())
     return {};
   Packing r;
   std::set<ValueId> defined, in;

@@ -114,16 +114,9 @@ struct Cell {
   int first = 0, count = 0;
 };
 
-struct Options {
-  int group = 2;              // vectors of a run that are interleaved
-  bool vote_together = true;  // the interleaved vectors of a run vote as one
-  bool pack = true;           // the lanes for which a vote holds are computed side by side
-  bool by_vector = true;      // else each statement is completed before the next
-};
-
 class Emitter {
  public:
-  Emitter(llvm::Module&, const tile::Kernel&, const std::string& symbol, const Isa&, const Options&);
+  Emitter(llvm::Module&, const tile::Kernel&, const std::string& symbol, const Isa&);
   void run();
 
  private:
@@ -265,7 +258,6 @@ class Emitter {
 
   const tile::Kernel& k;
   const Isa& isa;
-  const Options options;
   llvm::Module& module;
   llvm::LLVMContext& context;
   llvm::IRBuilder<> b;
@@ -306,6 +298,6 @@ class Emitter {
   bool streamed_ = false;  // a non-temporal store was made
 };
 
-void emit(llvm::Module&, const tile::Kernel&, const std::string& symbol, const Isa&, const Options& = {});
+void emit(llvm::Module&, const tile::Kernel&, const std::string& symbol, const Isa&);
 
 }  // namespace tenfold::cpu

@@ -81,12 +81,7 @@ class LlvmTarget final : public ObjectTarget {
     auto module = std::make_unique<llvm::Module>("tenfold", context);
     module->setTargetTriple(kTriple);
     module->setDataLayout(machine(isa_).createDataLayout());
-    for (size_t i = 0; i < kernels.size(); ++i) {
-      Options o;
-      if (getenv("XG")) o.group = atoi(getenv("XG"));
-      if (getenv("XV")) o.pack = atoi(getenv("XV"));
-      emit(*module, *kernels[i], names[i], isa_, o);
-    }
+    for (size_t i = 0; i < kernels.size(); ++i) emit(*module, *kernels[i], names[i], isa_);
     if (knob_bool("TENFOLD_VERIFY")) {
       std::string complaint;
       llvm::raw_string_ostream out(complaint);
