@@ -13,7 +13,7 @@ from harness import Row, note
 TITLE = "Overheads"
 RUNS = {"tenfold": 7, "jax": 5, "torch": 2}
 SCALE = {"import": (1e3, "ms"), "first": (1e3, "ms"), "second": (1e3, "ms"), "third": (1e3, "ms"),
-         "cached": (1e3, "ms"), "call": (1e6, "us")}  # fmt: skip
+         "first, cached": (1e3, "ms"), "cached": (1e3, "ms"), "call": (1e6, "us")}  # fmt: skip
 TARGETS = {"import": 60, "first": 40, "third": 10, "cached": 2, "call": 3}
 SCRIPT = pathlib.Path(__file__).parent.parent / "peers/overheads.py"
 
@@ -33,17 +33,18 @@ def measure(peers):
         try:
             for _ in range(runs):
                 with tempfile.TemporaryDirectory() as cache:
-                    kept = {"TENFOLD_CACHE": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
+                    kept = {"TENFOLD_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
                     times = fresh(library, **kept)
                     if library == "tenfold":
-                        times["cached"] = fresh(library, **kept)["first"]
+                        again = fresh(library, **kept)
+                        times |= {"first, cached": again["first"], "cached": again["third"]}
                     seen.append(times)
         except RuntimeError as error:
             note(f"left out: {library}: {error}")
         for name, (scale, unit) in SCALE.items():
             if not seen and library != "tenfold":
                 continue
-            if name == "cached" and library != "tenfold":
+            if "cached" in name and library != "tenfold":
                 continue
             value = float(np.median([s[name] for s in seen])) * scale if seen else None
             target = TARGETS.get(name) if library == "tenfold" else None

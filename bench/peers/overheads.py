@@ -1,7 +1,7 @@
 """Figure 7, in fresh processes: python overheads.py LIBRARY prints JSON of seconds.
 
 import: before anything is used; first: a process's first softmax; second, third: other small kernels after
-it; cached (tenfold): the first softmax where the disk cache has it; call: a warm jitted call on 8 floats.
+it; call: a warm jitted call on 8 floats. Figure 7 runs tenfold twice, the second time with a full disk cache.
 """
 
 import json

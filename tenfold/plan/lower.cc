@@ -443,8 +443,7 @@ class Lowering {
       if (!output && seen.contains(o)) return;
       const Op& x = flat_.ops[o];
       std::string name = (output ? "out" : "in") + std::to_string(k++);
-      double bytes = static_cast<double>(volume(x.type.shape).hint() * size_of(x.type.dtype));
-      kernel_.args.push_back({name, x.type.dtype, x.type.shape, output, output && bytes > 64e6});
+      kernel_.args.push_back({name, x.type.dtype, x.type.shape, output});
       buffers_.push_back(o);
       if (!output) seen[o] = static_cast<int>(kernel_.args.size()) - 1;
     };
@@ -457,8 +456,18 @@ class Lowering {
     for (const Inst& i : all_.insts)
       if (i.kind == Inst::Kind::store) add(i.op, true);
     input_arg_ = std::move(seen);
+    constexpr double kMoreThanCaches = 64e6, kLarge = 1e6;
+    double written = 0;
+    auto bytes = [](const tile::Arg& a) {
+      return static_cast<double>(volume(a.shape).hint() * size_of(a.dtype));
+    };
+    for (const tile::Arg& a : kernel_.args)
+      if (a.output) written += bytes(a);
     for (size_t a = 0; a < kernel_.args.size(); ++a)
-      if (kernel_.args[a].output) output_arg_[buffers_[a]] = static_cast<int>(a);
+      if (tile::Arg& arg = kernel_.args[a]; arg.output) {
+        output_arg_[buffers_[a]] = static_cast<int>(a);
+        arg.streaming = written > kMoreThanCaches && bytes(arg) > kLarge;
+      }
   }
   std::map<int, int> input_arg_, output_arg_;
   static bool whole(const Forms& fs) {
