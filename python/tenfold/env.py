@@ -70,6 +70,11 @@ def _result_type(emit):
 def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), state=None, start=0):
     """A jitted function and the arguments of this call for it."""
     env = _environment(env)
+    if policy is not None and not callable(policy):
+        raise _tenfold.UserError(
+            f"rollout: the policy is {policy!r}; give a function (obs, carry, key, t) -> (action, extras, carry), "
+            "or None to act at random."
+        )
     emit = (emit,) if isinstance(emit, str) else tuple(emit)
     result_type = _result_type(emit)
     # Step 0 is a constant of the program: there, the compiler knows where a block of random numbers begins.
@@ -122,7 +127,8 @@ def rollout(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), stat
     and what is emitted. Trajectories are the same bits however environments and steps are split in parts.
 
     Moves   8 bytes and the state for each environment, and what is emitted, in one launch
-    Raises  UserError for unknown ids and fields, and actions, states or carries of another type than needed
+    Raises  UserError for unknown ids and fields, policies that are no functions, and actions, states or
+            carries of another type than needed
     """
     jitted, args = _program(
         env, policy, num_envs=num_envs, steps=steps, key=key, carry=carry, emit=emit, state=state, start=start

@@ -391,6 +391,51 @@ class Builder {
     return false;
   }
 
+  // A few rows that a step of a loop puts side by side and stores: each is stored as it is, where it belongs.
+  bool stored_by_pieces(const Node& n, const Op& op, const Demand& d) {
+    constexpr int64_t kFew = 8;
+    if (op.scope < 0 || !n.attrs.find("axis") || result_.insts[d.user].kind != Inst::Kind::store)
+      return false;
+    const size_t axis = static_cast<size_t>(n.attrs.integer("axis"));
+    if (any_whole(d.dims) || !n.shape()[axis].is_const() || n.shape()[axis].value() > kFew) return false;
+    Forms dims = space().resolve(d.dims);
+    const Forms to = space().resolve(result_.insts[d.user].dims);
+    if (!dims[axis].is_atom()) return false;
+    const AtomId along = dims[axis].terms[0].atom;
+    auto has = [&](const Form& f) {
+      return std::any_of(f.terms.begin(), f.terms.end(), [&](const Term& t) { return t.atom == along; });
+    };
+    // What is contiguous stays so.
+    if (has(to.back()) || std::count_if(dims.begin(), dims.end(), has) != 1) return false;
+    Dim offset = 0;
+    for (size_t k = 0; k < n.inputs.size(); ++k) {
+      const Dim& extent = n.inputs[k]->shape()[axis];
+      const Form row = space().fresh(extent, "r");
+      Forms here;
+      for (const Form& f : to) {
+        Form moved{f.offset, {}, false};
+        for (const Term& t : f.terms) {
+          if (t.atom != along) {
+            moved.terms.push_back(t);
+            continue;
+          }
+          moved.offset += t.coef * offset;
+          for (const Term& r : row.terms) moved.terms.push_back({r.atom, r.coef * t.coef});
+        }
+        here.push_back(std::move(moved));
+      }
+      offset += extent;
+      dims[axis] = row;
+      int store = d.user;
+      if (k == 0)
+        result_.insts[store].dims = here, result_.insts[store].asked = {here};
+      else
+        store = add({Inst::Kind::store, result_.insts[d.user].op, here, {}, {{}}, {here}, {}});
+      demand(op.inputs[k], {dims, store, 0, d.scope});
+    }
+    return true;
+  }
+
   void node(int id, std::vector<Demand>& demands) {
     const Op& op = flat_.ops[id];
     const Node& n = *op.node;
@@ -407,6 +452,7 @@ class Builder {
     std::vector<int> made;
     for (Demand& d : demands) {
       if (piecewise && one_piece(n, op, d)) continue;
+      if (piecewise && demands.size() == 1 && stored_by_pieces(n, op, d)) continue;
       int found = -1;
       for (int m : made)
         if (merge(result_.insts[m], d.dims)) {

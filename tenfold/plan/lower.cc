@@ -439,8 +439,9 @@ class Lowering {
   void make_args() {
     std::map<int, int> seen;
     int k = 0;
+    std::set<int> stored;  // perhaps in pieces
     auto add = [&](int o, bool output) {
-      if (!output && seen.contains(o)) return;
+      if (output ? !stored.insert(o).second : seen.contains(o)) return;
       const Op& x = flat_.ops[o];
       std::string name = (output ? "out" : "in") + std::to_string(k++);
       kernel_.args.push_back({name, x.type.dtype, x.type.shape, output});

@@ -205,15 +205,16 @@ class Planner {
     }
     if (contract) return 4;
     if (axes.time.empty()) return work > 60 ? 2 : 4;
-    // A step waits for the one before: vectors side by side hide that, and share votes. But each unit gets two
-    // blocks, and short axes stay in registers.
+    // A step waits for the one before: vectors side by side hide that, and share votes. But each unit gets
+    // two blocks, and short axes stay in registers.
     double elements = 1;
     int64_t rows = 1;
     for (AtomId a : axes.parallel) elements *= static_cast<double>(all.space.extent(a).hint());
     for (AtomId a : axes.sequential)
       if (const Dim& n = all.space.extent(a); n.is_const() && n.value() <= 8) rows *= n.value();
     int vectors = 8;
-    while (vectors > 2 && (vectors * rows > 32 || elements < machine_.units * vectors * machine_.vector_bytes / 2))
+    while (vectors > 2 &&
+           (vectors * rows > 32 || elements < machine_.units * vectors * machine_.vector_bytes / 2))
       vectors /= 2;
     return vectors;
   }

@@ -106,8 +106,7 @@ NodeRef shorten(const NodeRef& n, Ranges& ranges) {
 }
 
 // The scan with as many steps in one as share something (a power of two that the step is divided by), if that
-// saves a good part of the work. Loops that read or write rows are left: their rows would have to be
-// regrouped in memory.
+// saves a good part of the work. Loops that read rows are left: their rows would have to be regrouped.
 int64_t shared_steps(const ScanView& view) {
   for (const NodeRef& n : topological(view.body->results)) {
     if (n->prim->name != "shift_right") continue;
@@ -128,11 +127,12 @@ int64_t shared_steps(const ScanView& view) {
 Nodes share_steps(const NodeRef& n, Ranges& ranges) {
   if (n->prim->kind != Kind::control || !n->attrs.find("length")) return {};
   const ScanView view(*n);
-  if (!view.xs.empty() || !view.ys.empty() || view.init.empty()) return {};
+  if (!view.xs.empty() || view.init.empty()) return {};
   const int64_t copies = shared_steps(view);
   if (copies == 1 || !provably_divides(copies, view.length) || provably_lt(view.length, 2 * copies))
     return {};
-  const NodeRef first = unroll(n, copies)[0];
+  const Nodes outputs = unroll(n, copies);
+  const NodeRef& first = outputs[0];
   const NodeRef unrolled = first->prim->has("projection") ? first->inputs[0] : first;
   std::vector<Range> parameters = ranges.of_parameters(n, *view.body);
   parameters[0].high = std::max(0.0, static_cast<double>(floordiv(view.length, copies).upper()) - 1);
@@ -141,7 +141,10 @@ Nodes share_steps(const NodeRef& n, Ranges& ranges) {
   if (work(body) > kClearly * static_cast<double>(copies) * work(*view.body)) return {};
   Attrs attrs = unrolled->attrs;
   attrs.set("body", std::make_shared<const Graph>(body));
-  return build::items(make(*n->prim, unrolled->inputs, attrs));
+  Nodes made = build::items(make(*n->prim, unrolled->inputs, attrs));
+  for (size_t k = view.init.size(); k < made.size(); ++k)
+    made[k] = build::reshape(made[k], outputs[k]->shape());
+  return made;
 }
 
 // A graph under what is known of its parameters. Ranges and settled bodies are kept from pass to pass.

@@ -227,6 +227,30 @@ TEST(Plan, ScanInOneKernel) {
   EXPECT_EQ(check({{x, y}, {item(s, 0) * 3.0, item(s, 2)}, {}}), 1);
   EXPECT_EQ(check({{x, y}, {reduce("sum", item(s, 2), {0}), item(s, 0)}, {}}), 1);
 }
+TEST(Plan, RowsOfAStepSideBySide) {
+  // Each row that a step puts beside others is stored where it belongs: no select chooses among them.
+  Type t{Dtype::f32, {100}};
+  int64_t scope = fresh_scope();
+  NodeRef step = parameter(0, {Dtype::i64, {}}, scope), c = parameter(1, t, scope);
+  NodeRef x = in(0, {100});
+  NodeRef half = c * 0.5, next = half + broadcast_to(convert(step, Dtype::f32), {100});
+  auto row = [](const NodeRef& n) { return reshape(n, {1, 100}); };
+  Closed body = close({step, c}, {next, concatenate({row(c), row(half), row(half + c), row(next)}, 0),
+                                  concatenate({broadcast_to(row(c), {2, 100}), row(next * next)}, 0)});
+  NodeRef s = make("scan", {x},
+                   {{"body", body.graph},
+                    {"carries", int64_t{1}},
+                    {"xs", int64_t{0}},
+                    {"length", Shape{5}},
+                    {"reverse", int64_t{0}}});
+  const NodeRef four = reshape(item(s, 1), {20, 100});
+  const Graph stored{{x}, {item(s, 0), four, item(s, 2)}, {}};
+  EXPECT_EQ(check(stored), 1);
+  const plan::Plan p = plan::make_plan(stored, tile::machine("avx512"), {});
+  EXPECT_EQ(tile::print(*std::get<plan::Launch>(p.steps[0].what).kernel).find("select"), std::string::npos);
+  check({{x}, {item(s, 0), four, reduce("sum", four, {0})}, {}});
+  check({{x}, {four * 2.0, item(s, 2)}, {}});
+}
 TEST(Plan, RecurrentNetwork) {
   Type t{Dtype::f32, {10, 24}};
   int64_t scope = fresh_scope();

@@ -418,6 +418,7 @@ def run(env="CartPole-v1", policy=None, **changed):
             lambda: run(carry=np.zeros(3, "f4")),
             r"a part of carry is f32\[3\], but its first axis must be num_envs, 4",
         ),
+        (lambda: run(policy="random"), "the policy is 'random'; give a function"),
         (lambda: run(env=object()), "a object is no environment: it has no reset"),
         (lambda: run(start=1.5), "start must be one integer"),
         (lambda: tn.env.make("CartPole-v1", dtype="f16"), "computes in f32 or f64, not in f16"),
