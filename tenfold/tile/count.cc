@@ -10,7 +10,7 @@
 //     use is within one cache's worth of other bytes adds only what is new;
 //   * in a loop: the lines of the box widened over the loop, if one iteration's distinct bytes fit
 //   (consecutive iterations
-//     then find what they share); else the iteration's misses, each time.
+//     then find what they share, boxes that overlap now are united); else the iteration's misses, each time.
 // The grid is the outermost nest, its blocks one after the other. This is least-recently-used replacement of
 // 64-byte lines, checked against a simulator in tests/cpp/tile_count_test.cc.
 #include <algorithm>
@@ -338,11 +338,15 @@ class Counter {
     const auto trips = static_cast<double>(w_.extent[atom]);
     w_.bound[atom] = 0;
     w_.around.pop_back();
+    const double iteration = scope.bytes;
+    for (size_t i = scope.begin; i < w_.boxes.size(); ++i) {
+      widen(w_.boxes[i], atom);
+      w_.boxes[i].bytes = bytes_of(w_.boxes[i]);
+    }
+    if (fits) reunite(scope, atom, iteration);
     scope.bytes = 0;
     for (size_t i = scope.begin; i < w_.boxes.size(); ++i) {
       Box& box = w_.boxes[i];
-      widen(box, atom);
-      box.bytes = bytes_of(box);
       scope.bytes += box.bytes;
       if (fits && !(in_grid_ && is_scratch(box))) {
         set_misses(box);
@@ -350,6 +354,39 @@ class Counter {
         for (double& miss : box.miss) miss *= trips;
       }
     }
+  }
+
+  // Boxes that one iteration reads beside each other may cover the same over all of a loop: the rows above
+  // and below of a stencil, say, and its own row.
+  void reunite(const Scope& scope, AtomId atom, double iteration) {
+    size_t kept = scope.begin;
+    for (size_t i = scope.begin; i < w_.boxes.size(); ++i) {
+      const Box box = w_.boxes[i];
+      bool united = false;
+      for (size_t k = scope.begin; k < kept && !united; ++k)
+        united = overlap(w_.boxes[k], box, atom, iteration) && merge(w_.boxes[k], box, true);
+      if (!united) w_.boxes[kept++] = box;
+    }
+    w_.boxes.resize(kept);
+  }
+
+  // Both are read at forms that differ by numbers alone, and what both touch is still in the cache for the
+  // later one.
+  bool overlap(const Box& a, const Box& b, AtomId atom, double iteration) const {
+    if (a.object != b.object || a.writes || b.writes || a.miss[1] > 0 || b.miss[1] > 0) return false;
+    for (int d = 0; d < a.rank; ++d) {
+      const Linear &f = w_.forms[a.form + d], &g = w_.forms[b.form + d];
+      if (f.whole || g.whole || !same_terms(f.terms, f.end, g.terms, g.end)) return false;
+      const Extent &e = w_.extents[a.extent + d], &h = w_.extents[b.extent + d];
+      if (e.low > h.high || h.low > e.high) return false;
+      for (int t = f.terms; t < f.end; ++t) {
+        if (w_.terms[t].atom != atom) continue;
+        const auto apart = static_cast<double>(std::abs(e.low - h.low)) /
+                           static_cast<double>(std::abs(w_.terms[t].coef));  // iterations
+        if (apart * iteration > cache_) return false;
+      }
+    }
+    return true;
   }
 
   static void set_misses(Box& box) {  // what comes from beyond the cache at first use

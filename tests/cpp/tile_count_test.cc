@@ -406,6 +406,26 @@ kernel through(x: f32[$R,$N], out y: f32[$R,$N]) {
                   {{"R", rows}, {"N", width}, {"O", width / 64}});
 }
 
+// A row and the one `apart` rows below, of which the second is read a little wider: no box of one iteration.
+std::string neighbours(int64_t rows, int64_t width, int64_t apart) {
+  return replaced(
+      R"(tenfold 1
+kernel neighbours(x: f32[$X,$W], out y: f32[$R,$V]) {
+  atom i in $R, jo in $O, ji in 64
+  vector ji
+  guard 64*jo + ji < $V
+  grid i, jo {
+    %0 = load x[i, 64*jo + ji + 1] : f32[ji]
+    %1 = load x[i + $A, 64*jo + ji] : f32[ji]
+    %2 = load x[i + $A, 64*jo + ji + 2] : f32[ji]
+    %3 = add %0, %1 : f32[ji]
+    %4 = add %3, %2 : f32[ji]
+    store y[i, 64*jo + ji] = %4
+  }
+})",
+      {{"R", rows}, {"X", rows + apart}, {"W", width + 2}, {"V", width}, {"A", apart}, {"O", up(width, 64)}});
+}
+
 TEST(TileCount, TrafficAgreesWithASimulatedCache) {
   const std::vector<Case> cases{
       {"softmax, all fits", softmax(64, 1000, 64), 512 << 10},
@@ -421,6 +441,9 @@ TEST(TileCount, TrafficAgreesWithASimulatedCache) {
       {"conv, rows stay", conv(64, 512, 3, 1, 1, 64), 16 << 10},
       {"conv, rows do not stay", conv(32, 2048, 3, 1, 1, 64), 8 << 10},
       {"conv, strided", conv(32, 1024, 3, 2, 1, 64), 16 << 10},
+      {"neighbouring rows", neighbours(64, 512, 1), 32 << 10},
+      {"rows near enough to stay", neighbours(64, 512, 5), 32 << 10},
+      {"rows too far apart to stay", neighbours(64, 512, 16), 32 << 10},
       {"concat", concat(32, 500, 300, 41, 64), 16 << 10},
       {"x + x^T, small tiles", symmetric(256, 4, 16), 32 << 10},
       {"x + x^T, square tiles", symmetric(256, 16, 16), 32 << 10},
