@@ -32,6 +32,7 @@ struct Executable::Parts {
   std::unique_ptr<Program> program;
   std::shared_ptr<Target> target;
   std::vector<SymbolSource> symbols;
+  std::vector<Placement> placements;
   std::vector<std::pair<int, int>> donated;
   std::vector<std::string> notes;
   std::vector<PassTime> times;
@@ -102,7 +103,15 @@ class ProgramBuilder {
                                   .seconds = launch->cost.seconds,
                                   .bytes = launch->cost.bytes_read + launch->cost.bytes_written}});
       } else if (const auto* copy = std::get_if<plan::Copy>(&step.what)) {
-        out.push_back({CopyStep{copy->from, copy->to}});
+        CopyStep made{.from = copy->from, .to = copy->to};
+        if (!copy->starts.empty()) {
+          const Type &box = state_.plan.buffers[copy->from].type, &whole = state_.plan.buffers[copy->to].type;
+          for (const auto& start : copy->starts) made.starts.push_back({start.buffer, start.value});
+          made.box = box.shape;
+          made.shape = whole.shape;
+          made.element = size_of(whole.dtype);
+        }
+        out.push_back({std::move(made)});
       } else {
         const plan::Repeat& repeat = *std::get<std::shared_ptr<plan::Repeat>>(step.what);
         auto made = std::make_shared<RepeatStep>();
@@ -145,9 +154,15 @@ void for_each_kernel(const std::vector<plan::Step>& steps, const auto& visit) {
   }
 }
 
+void run_expand(State& s) {
+  s.placements = place_updates(s.core, s.options.donate);
+  s.core = expand(s.core);
+}
+
 void run_plan(State& s) {
   s.plan = plan::make_plan(s.core, *s.machine,
                            {.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate});
+  add_placements(s.plan, s.placements, s.graph.results.size());
   Donations donations = check_donations(s.plan, s.options.donate);
   s.donated = std::move(donations.safe);
   s.notes.insert(s.notes.end(), donations.notes.begin(), donations.notes.end());
@@ -194,7 +209,7 @@ struct Pass {
 constexpr Pass kPasses[] = {
     {"verify", [](State& s) { verify_graph(s, "tracing"); }, verify_nothing, dump_graph, "graph"},
     {"simplify", [](State& s) { s.core = simplify(s.core); }, verify_graph, dump_graph, "graph"},
-    {"expand", [](State& s) { s.core = expand(s.core); }, verify_graph, dump_graph, "graph", true},
+    {"expand", run_expand, verify_graph, dump_graph, "graph", true},
     {"simplify_core", [](State& s) { s.core = simplify(s.core); }, verify_graph, dump_graph, "graph"},
     {"plan", run_plan, verify_plan, dump_plan, "tile", true},
     {"target", run_target, verify_nothing, dump_code, "asm", true},

@@ -39,6 +39,21 @@ std::vector<std::string> operations(const Nodes& nodes) {
   return out;
 }
 
+// A donated argument and its result.
+bool shares_memory(const Executable& e, const plan::Buffer& from, const plan::Buffer& to) {
+  return from.kind == plan::Buffer::Kind::input && to.kind == plan::Buffer::Kind::output &&
+         std::ranges::count(e.donated(), std::pair(from.index, to.index)) > 0;
+}
+
+// A result that is a donated argument costs nothing; what is written into it stands among the results.
+double least_bytes(const Executable& e) {
+  Graph graph = e.core();
+  for (const auto& [parameter, result] : e.donated())
+    if (graph.results[result] == graph.parameters[parameter]) graph.results[result] = {};
+  std::erase_if(graph.results, [](const NodeRef& r) { return !r; });
+  return plan::least_bytes(graph);
+}
+
 void add_steps(const std::vector<plan::Step>& steps, double times, int64_t cache, Explanation& into) {
   for (const plan::Step& step : steps) {
     if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
@@ -63,7 +78,10 @@ void add_steps(const std::vector<plan::Step>& steps, double times, int64_t cache
       into.seconds += times * cost.seconds;
       into.kernels.push_back(std::move(cost));
     } else if (const auto* copy = std::get_if<plan::Copy>(&step.what)) {
-      const Type& type = into.executable->plan().buffers[copy->to].type;
+      const auto& buffers = into.executable->plan().buffers;
+      const plan::Buffer &from = buffers[copy->from], &to = buffers[copy->to];
+      if (copy->starts.empty() && shares_memory(*into.executable, from, to)) continue;
+      const Type& type = copy->starts.empty() ? to.type : from.type;
       const double bytes = static_cast<double>(volume(type.shape).hint() * size_of(type.dtype));
       into.bytes_read += times * bytes;
       into.bytes_written += times * bytes;
@@ -88,7 +106,7 @@ Explanation explain(std::shared_ptr<const Executable> executable) {
   out.machine_hash = tile::hash(e.machine()).substr(0, 8);
   out.notes = e.plan().notes;
   out.notes.insert(out.notes.end(), e.notes().begin(), e.notes().end());
-  out.bytes_least = plan::least_bytes(e.core());
+  out.bytes_least = least_bytes(e);
   add_steps(e.plan().steps, 1, e.machine().cache, out);
   out.clusters = static_cast<int64_t>(out.kernels.size());
   if (e.program()) {

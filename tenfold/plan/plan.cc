@@ -522,6 +522,10 @@ class Planner {
     plan.steps.push_back({repeat});
     plan.seconds += repeats_.at(u).second;
   }
+  static void add_copy(Plan& plan, int from, int to) {
+    plan.steps.emplace_back().what.emplace<Copy>(Copy{.from = from, .to = to});
+  }
+
   // ---- buffers and steps
   // -----------------------------------------------------------------------------------------
   Plan assemble() {
@@ -580,7 +584,7 @@ class Planner {
         int from = flat_.units[units[0]].operands[0], to = flat_.units[units[0]].ops[0];
         materialise(from);
         if (buffer.contains(to))
-          plan.steps.push_back({Copy{buffer.at(from), buffer.at(to)}});
+          add_copy(plan, buffer.at(from), buffer.at(to));
         else
           buffer[to] = buffer.at(from);
       } else {
@@ -590,7 +594,7 @@ class Planner {
         if (--waiting[d] == 0) ready.insert({clusters_[d][0], d});
     }
     TENFOLD_CHECK(done == clusters_.size(), "clusters form a cycle");
-    for (auto [op, b] : copies) plan.steps.push_back({Copy{buffer.at(op), b}});
+    for (auto [op, b] : copies) add_copy(plan, buffer.at(op), b);
     std::set<std::string> said;
     for (auto& [key, why] : notes_) {
       int a = static_cast<int>(key / 100000), b = static_cast<int>(key % 100000);

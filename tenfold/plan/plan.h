@@ -36,7 +36,14 @@ struct Launch {
 };
 
 struct Copy {
-  int from, to;
+  int from = -1, to = -1;
+  // Where `from` is a box of `to`: the first element of the box along each dimension, clamped so that the box
+  // lies in `to`. Empty: all is copied.
+  struct Start {
+    int buffer = -1;    // an i64[], or
+    int64_t value = 0;  // a number
+  };
+  std::vector<Start> starts = {};
 };
 
 struct Step;

@@ -42,6 +42,7 @@ class Liveness {
       } else if (const auto* copy = std::get_if<CopyStep>(&step.what)) {
         touch(copy->from, position_);
         touch(copy->to, position_);
+        for (const auto& start : copy->starts) touch(start.slot, position_);
         ++position_;
       } else {
         walk(*std::get<std::shared_ptr<RepeatStep>>(step.what));
@@ -188,7 +189,7 @@ struct Program::Run {
       if (const auto* launch = std::get_if<LaunchStep>(&step.what))
         run(*launch);
       else if (const auto* copy = std::get_if<CopyStep>(&step.what))
-        move(copy->from, copy->to);
+        run(*copy);
       else
         run(*std::get<std::shared_ptr<RepeatStep>>(step.what));
     }
@@ -196,6 +197,41 @@ struct Program::Run {
 
   void move(int from, int to) {
     if (address[from] != address[to]) std::memcpy(address[to], address[from], layout.bytes[to]);
+  }
+
+  void run(const CopyStep& copy) {
+    if (copy.starts.empty()) {
+      move(copy.from, copy.to);
+      return;
+    }
+    const size_t rank = copy.shape.size();
+    std::vector<int64_t> box(rank), pitch(rank);  // elements, bytes
+    auto* to = static_cast<std::byte*>(address[copy.to]);
+    int64_t step = copy.element, row = copy.element;  // row: bytes that lie together in both
+    size_t outer = 0;                                 // dimensions of rows
+    bool whole = true;
+    for (size_t d = rank; d-- > 0;) {
+      const int64_t extent = evaluate(copy.shape[d]);
+      box[d] = evaluate(copy.box[d]);
+      pitch[d] = step;
+      int64_t start = copy.starts[d].value;
+      if (copy.starts[d].slot >= 0) std::memcpy(&start, address[copy.starts[d].slot], sizeof start);
+      to += std::clamp<int64_t>(start, 0, extent - box[d]) * step;
+      if (whole)
+        row *= box[d];
+      else
+        ++outer;
+      whole = whole && box[d] == extent;
+      step *= extent;
+    }
+    int64_t rows = row > 0 ? 1 : 0;
+    for (size_t d = 0; d < outer; ++d) rows *= box[d];
+    const auto* from = static_cast<const std::byte*>(address[copy.from]);
+    for (int64_t k = 0; k < rows; ++k, from += row) {
+      int64_t offset = 0, rest = k;
+      for (size_t d = outer; d-- > 0; rest /= box[d]) offset += rest % box[d] * pitch[d];
+      std::memcpy(to + offset, from, static_cast<size_t>(row));
+    }
   }
 
   void run(const LaunchStep& launch) {

@@ -34,6 +34,14 @@ struct LaunchStep {
 
 struct CopyStep {
   int from = -1, to = -1;
+  // Where `from` is a box of `to`: its first element along each dimension, clamped so that it lies in `to`.
+  struct Start {
+    int slot = -1;      // an i64[], or
+    int64_t value = 0;  // a number
+  };
+  std::vector<Start> starts = {};  // empty: all is copied
+  Shape box = {}, shape = {};      // of `from` and of `to`, where there are starts
+  int64_t element = 0;             // bytes
 };
 
 struct ProgramStep;

@@ -1,6 +1,8 @@
 #include "tenfold/compile/compile.h"
 
 #include <cstdlib>
+#include <cstring>
+#include <span>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +10,7 @@
 #include "tenfold/base/error.h"
 #include "tenfold/compile/explain.h"
 #include "tenfold/ir/build.h"
+#include "tenfold/ir/eval.h"
 
 namespace tenfold::compile {
 namespace {
@@ -114,6 +117,8 @@ TEST(Compile, SymbolsAreFoundInTheArguments) {
   EXPECT_THROW(compile({{twice}, {twice * 2.0}, {}}), UserError);
 }
 
+using Donated = std::vector<std::pair<int, int>>;
+
 std::vector<std::pair<int, int>> donated(const NodeRef& result, int parameters = 1) {
   Graph graph{{}, {result}, {}};
   for (int i = 0; i < parameters; ++i) graph.parameters.push_back(x(i));
@@ -148,6 +153,101 @@ TEST(Donate, InPlaceGivesTheSameBits) {
     const auto* first = reinterpret_cast<float*>(buffer->data());
     EXPECT_EQ(std::vector<float>(first, first + kCount), expected);
   }
+}
+
+// The results of a graph, bytes of each; `donate` runs it in place where that is safe.
+std::vector<std::vector<std::byte>> run(const Graph& graph, std::vector<Array> inputs,
+                                        const Donated& donate) {
+  const auto e = compile(graph, {.allow = {}, .donate = donate});
+  std::vector<BufferRef> buffers, outputs(graph.results.size());
+  std::vector<void*> data;
+  for (const Array& input : inputs) {
+    buffers.push_back(std::make_shared<Buffer>(input.bytes.size()));
+    std::memcpy(buffers.back()->data(), input.bytes.data(), input.bytes.size());
+    data.push_back(buffers.back()->data());
+  }
+  for (const auto& [parameter, result] : e->donated()) outputs[result] = buffers[parameter];
+  e->run(data, {}, outputs);
+  std::vector<std::vector<std::byte>> out;
+  for (const BufferRef& b : outputs) out.emplace_back(b->data(), b->data() + b->bytes());
+  return out;
+}
+
+void expect_as_interpreted(const Graph& graph, const Ints& starts, const Donated& donate) {
+  std::vector<Array> inputs;
+  size_t next = 0;
+  for (const NodeRef& p : graph.parameters) {
+    Array array(p->dtype(), const_shape(p->shape()));
+    for (int64_t i = 0; i < array.size(); ++i)
+      array.set(i, p->rank() == 0 ? Scalar(starts.at(next)) : Scalar(static_cast<double>(i % 251 + 1)));
+    next += p->rank() == 0;
+    inputs.push_back(std::move(array));
+  }
+  const std::vector<Array> expected = evaluate(graph, inputs);
+  for (const Donated& d : {donate, Donated{}}) {
+    const auto results = run(graph, inputs, d);
+    for (size_t k = 0; k < results.size(); ++k)
+      EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(expected[k].bytes)), results[k]))
+          << "result " << k;
+  }
+}
+
+NodeRef of_shape(int64_t index, const Shape& shape) { return parameter(index, {Dtype::f32, shape}); }
+NodeRef start(int64_t index) { return parameter(index, {Dtype::i64, {}}); }
+NodeRef update(const NodeRef& whole, const NodeRef& box, Nodes starts) {
+  starts.insert(starts.begin(), {whole, box});
+  return make("update_slice", starts);
+}
+
+TEST(Donate, AnUpdateWritesItsBoxAlone) {
+  const NodeRef cache = of_shape(0, {1000, 16}), row = of_shape(1, {1, 16}), i = start(2);
+  const Graph graph{{cache, row, i}, {update(cache, row, {i, constant(0, Dtype::i64)})}, {}};
+  const Donated donate{{0, 0}};
+  const auto e = compile(graph, {.allow = {}, .donate = donate});
+  EXPECT_EQ(e->donated(), donate);
+  EXPECT_EQ(e->notes(), std::vector<std::string>{});
+  EXPECT_EQ(explain(e).bytes_read, 64);
+  EXPECT_EQ(explain(e).bytes_written, 64);
+  EXPECT_GE(explain(compile(graph)).bytes_written, 64000);
+  for (int64_t at : {0, 7, 999, -5, 5000}) expect_as_interpreted(graph, {at}, donate);
+}
+
+TEST(Donate, AnUpdateMayBeComputedFromTheOldValues) {
+  const NodeRef x0 = of_shape(0, {40, 30, 8}), i = start(1), j = start(2), zero = constant(0, Dtype::i64);
+  const NodeRef part = slice_axis(slice_axis(x0, 0, 4, 7), 1, 2, 7);
+  const Donated donate{{0, 0}};
+  for (const NodeRef& box : {part * 2.0, slice_axis(part * 3.0, 2, 1, 3)}) {
+    const NodeRef twice = update(update(x0, box, {i, j, zero}), box + 1.0, {j, i, i + j});
+    const Graph graph{{x0, i, j}, {twice, reduce("sum", x0, {0, 1}), twice * 0.5}, {}};
+    EXPECT_EQ(compile(graph, {.allow = {}, .donate = donate})->donated(), donate);
+    for (const Ints& starts : {Ints{0, 0}, Ints{5, 3}, Ints{37, 25}, Ints{100, -3}})
+      expect_as_interpreted(graph, starts, donate);
+  }
+}
+
+TEST(Donate, AnUpdateThatIsOverwrittenBeforeItIsReadIsNotInPlace) {
+  const NodeRef small = of_shape(0, {4, 8}), large = of_shape(1, {100, 8}), row = of_shape(2, {1, 8}),
+                i = start(3), zero = constant(0, Dtype::i64);
+  const Donated donate{{0, 0}, {1, 1}};
+  // The first result would be written into what the second one is still to be given.
+  const Graph graph{
+      {small, large, row, i}, {update(small, row, {i, zero}), update(large, small, {i, zero})}, {}};
+  const auto e = compile(graph, {.allow = {}, .donate = donate});
+  EXPECT_EQ(e->donated(), (Donated{{1, 1}}));
+  EXPECT_THAT(e->notes(),
+              testing::ElementsAre(HasSubstr("donated argument 0 is copied: the argument is read")));
+  expect_as_interpreted(graph, {2}, donate);
+  // Or by a launch.
+  const Graph other{{small, large, row, i}, {small + 1.0, update(large, small, {i, zero})}, {}};
+  EXPECT_EQ(compile(other, {.allow = {}, .donate = donate})->donated(), (Donated{{1, 1}}));
+  expect_as_interpreted(other, {2}, donate);
+}
+
+TEST(Donate, ALargeUpdateIsPartOfTheLaunch) {
+  const NodeRef cache = of_shape(0, {10, 16}), rows = of_shape(1, {6, 16}), i = start(2);
+  const Graph graph{{cache, rows, i}, {update(cache, rows * 2.0, {i, constant(0, Dtype::i64)})}, {}};
+  EXPECT_GE(explain(compile(graph, {.allow = {}, .donate = {{0, 0}}})).bytes_written, 640);
+  for (int64_t at : {0, 3, 20}) expect_as_interpreted(graph, {at}, {{0, 0}});
 }
 
 TEST(Explain, PredictsBytesAndNamesThem) {

@@ -175,6 +175,23 @@ def test_donating_an_argument_that_is_passed_twice_copies():
     assert step(x, x).tolist() == [3, 3, 3, 3] and x.tolist() == [0, 1, 2, 3]
 
 
+def test_updating_a_donated_argument_moves_the_slice_alone():
+    def store(cache, row, i):
+        return tn.update_slice(cache, row[None] * 2, (i, 0))
+
+    cache = (tn.zeros((1000, 64)) + 1).evaluate()
+    want = cache.numpy().copy()
+    e = tn.explain(store, cache, tn.ones(64), 7, donate="cache")
+    assert e.bytes_read + e.bytes_written < 2000 and e.notes == []
+    assert tn.explain(store, cache, tn.ones(64), 7).bytes_written >= cache.numpy().nbytes
+    step = tn.jit(store, donate="cache")
+    cache = (tn.zeros((1000, 64)) + 1).evaluate()
+    for i in (0, 7, 999, 5000):
+        cache = step(cache, tn.full((64,), float(i)), i)
+        want[min(i, 999)] = 2 * i
+    assert np.array_equal(cache.numpy(), want)
+
+
 def test_python_constants_do_not_change_a_jitted_functions_results():
     scale = {"value": 2.0}
     f = tn.jit(lambda x: x * scale["value"])

@@ -410,7 +410,8 @@ const Prim kPrims[] = {
      .reference = update_slice_reference,
      .vjp = update_slice_vjp,
      .relation = update_slice_relation,
-     .expand = update_slice_expand},
+     .expand = update_slice_expand,
+     .properties = {"replaces_box"}},
 };
 
 const Family kFamily{kPrims};
