@@ -141,7 +141,7 @@ class Builder {
 
   // May the statement's axes be what they now are? No atom twice among the axes of one instance.
   bool sound(const Inst& i) {
-    if (i.kind == Inst::Kind::store || i.kind == Inst::Kind::load) return true;
+    if (i.kind == Inst::Kind::load) return true;
     seen_.clear();
     for (const Forms* forms : {&i.dims, &i.reduced})
       for (const Form& f : *forms)
