@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "tenfold/base/error.h"
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/build.h"
 
 namespace tenfold::compile {
@@ -63,7 +64,8 @@ bool in_place(const Kernel& kernel, int from, int to) {
     for (const Term& term : form.terms) named.insert(term.atom);
   for (const Access& load : loads) {
     if (load.position > store.position) return false;
-    if (!(load.stmt->forms == store.stmt->forms) || !(load.loops == store.loops)) return false;
+    const bool same = load.stmt->forms == store.stmt->forms && load.loops == store.loops;
+    if (fault("donate_other_elements") ? false : !same) return false;
   }
   for (AtomId loop : store.loops)
     if (!named.contains(loop)) return false;  // the store is repeated

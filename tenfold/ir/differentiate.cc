@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/build.h"
 #include "tenfold/ir/control.h"
 
@@ -31,7 +32,7 @@ class Accumulator {
                   to.prim->name, cotangent->type().str(), output, to.types[output].str());
     Nodes& sums = sums_[&to];
     if (sums.empty()) sums.resize(to.types.size());
-    sums[output] = sums[output] ? sums[output] + cotangent : cotangent;
+    sums[output] = sums[output] && !fault("grad_accumulate") ? sums[output] + cotangent : cotangent;
   }
   const Nodes* of(const Node& node) const {
     const auto found = sums_.find(&node);
@@ -375,7 +376,8 @@ Nodes scan_vjp(const NodeRef& y, std::span<const NodeRef> dy) {
   const int64_t fixed_from = back_carries + back_rows;
   const Nodes outputs =
       build::scan(closed(back.parameters, back.results), part(0, back_carries), part(back_carries, back_rows),
-                  part(fixed_from, std::ssize(back.inputs) - fixed_from), scan.length, !scan.reverse);
+                  part(fixed_from, std::ssize(back.inputs) - fixed_from), scan.length,
+                  fault("grad_scan_order") ? scan.reverse : !scan.reverse);
 
   size_t next = 0;
   for (size_t i = 0; i < carries; ++i)

@@ -4,6 +4,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/reduce.h"
 
 namespace tenfold::plan {
@@ -116,7 +117,7 @@ class Lowering {
       bool split = t.loop && t.inner > 1;
       if (t.loop) outer_[a] = add_atom(split ? base + "o" : base, split ? ceildiv(extent, t.inner) : extent);
       if (t.inner > 1 || !t.loop) inner_[a] = add_atom(split ? base + "i" : base, t.inner);
-      if (split && !provably_divides(t.inner, extent))
+      if (split && !provably_divides(t.inner, extent) && !fault("lower_guard"))
         kernel_.guards.push_back({kernel_form(Form::of(a)), extent});
       if (t.grid) grids.push_back(a);
     }
@@ -215,6 +216,7 @@ class Lowering {
   bool ends(int p, AtomId a, int u) const {
     if (contains(reduced_loops_[p], a)) return true;
     const Inst& c = inst(p);
+    if (fault("lower_epilogue")) return false;
     return c.kind == Inst::Kind::carry && all_.scope_time[op(p).scope] == a && !contains(inst(u).time, a);
   }
 
@@ -693,6 +695,9 @@ class Lowering {
     for (int i : carries) {
       if (memory_carry(i)) {
         int next = inst(i).inputs[1].inst;
+        if (inst(next).kind == Inst::Kind::carry &&
+            (!memory_carry(next) || !(inst(next).dims == inst(i).dims)))
+          throw Barrier{"a loop's state that takes over another one of other axes"};
         ValueId from =
             inst(next).kind == Inst::Kind::carry ? variables_.at(next) : scratch_of(next, dtype(next));
         to_copy.push_back({i, from});
@@ -701,12 +706,23 @@ class Lowering {
         l->carries.push_back({variables_.at(i), next});
       }
     }
-    for (auto [i, from] : to_copy)
+    auto copy = [&](int i, ValueId from, ValueId to) {
       over_storage(inst(i).dims, l->body, [&](Body& b) {
         Forms forms = storage_forms(inst(i).dims);
         Operand x = read_scratch(b, from, forms, axes(inst(i).dims));
-        write_scratch(b, variables_.at(i), x, forms, axes(inst(i).dims));
+        write_scratch(b, to, x, forms, axes(inst(i).dims));
       });
+    };
+    std::set<ValueId> changed;  // carries change all at once: a state that another one takes over is saved
+    for (auto& [i, from] : to_copy) {
+      if (changed.contains(from)) {
+        ValueId saved = value(op(i).type.dtype, kernel_.values[from].axes, true);
+        copy(i, from, saved);
+        from = saved;
+      }
+      changed.insert(variables_.at(i));
+    }
+    for (auto [i, from] : to_copy) copy(i, from, variables_.at(i));
     body.push_back(std::move(l));
     for (int i : n.ended) end_accumulator(i, scope, body);
   }
@@ -750,7 +766,10 @@ class Lowering {
   const Prim& combine(int i) const {
     return inst(i).kind == Inst::Kind::contract ? prim("add") : combine_of(*op(i).node->prim);
   }
-  Scalar start(int i) const { return identity(combine(i), accumulator(op(i).type.dtype)); }
+  Scalar start(int i) const {
+    const Dtype d = accumulator(op(i).type.dtype);
+    return fault("lower_identity") ? Scalar(0).round_to(d) : identity(combine(i), d);
+  }
 
   ValueId running_scratch(int i) {
     auto [at, fresh] = scratch_.try_emplace(i, -1);

@@ -9,6 +9,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/build.h"
 #include "tenfold/plan/lower.h"
 
@@ -77,6 +78,7 @@ NodeRef split_reduction(const Node& n, const NodeRef& x) {
     Ints inner;
     for (int64_t a : axes) inner.push_back(a < axis ? a : a + 1);
     NodeRef partial = make(*n.prim, {build::reshape(x, shape)}, {{"axes", inner}});
+    if (fault("plan_split_tail")) partial = build::slice_axis(partial, kept, 0, parts - 1);
     return make(*n.prim, {partial}, {{"axes", Ints{kept}}});
   }
   return {};
@@ -309,7 +311,7 @@ class Planner {
     auto down = sweep(true), up = sweep(false);
     if (!down || !up) return {};
     for (int c : *down)
-      if (up->contains(c)) group.insert(c);
+      if (up->contains(c) && !fault("plan_merge_path")) group.insert(c);
     return std::vector<int>(group.begin(), group.end());
   }
 

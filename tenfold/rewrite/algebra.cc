@@ -1,5 +1,6 @@
 // Identities of maps, as a table. Floats are strict: x * 0 is not 0 (NaN, inf, -0), x + 0 is not x (-0), x -
 // x is not 0.
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/prims/map.h"
 #include "tenfold/rewrite/rule.h"
 
@@ -78,7 +79,8 @@ const Rule kRules[] = {
     {"select_true", kAll, select(1, x, y), x, "known"},
     {"select_false", kAll, select(0, x, y), y, "known"},
     {"select_same", kAll, select(m, x, x), x, "known"},
-    {"select_not", kAll, select(op("logical_not", m), x, y), select(m, y, x), "one operation less"},
+    {"select_not", kAll, select(op("logical_not", m), x, y),
+     fault("algebra_select_not") ? select(m, x, y) : select(m, y, x), "one operation less"},
     {"select_then", kAll, select(m, select(m, x, y), z), select(m, x, z), "one operation less"},
     {"select_otherwise", kAll, select(m, x, select(m, y, z)), select(m, x, z), "one operation less"},
     {"select_mask", kBool, select(m, 1, 0), m, "one operation less"},

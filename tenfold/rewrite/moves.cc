@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/build.h"
 #include "tenfold/rewrite/rule.h"
 
@@ -148,8 +149,8 @@ NodeRef slice_of_constant(const NodeRef& n, Ranges&) {
 }
 
 NodeRef join_slices(const NodeRef& n, Ranges&) {
-  if (!is(n, "slice") || !is(n->inputs[0], "slice") || !has_unit_steps(n) || !has_unit_steps(n->inputs[0]))
-    return {};
+  if (!is(n, "slice") || !is(n->inputs[0], "slice") || !has_unit_steps(n)) return {};
+  if (fault("rules_slice_steps") ? false : !has_unit_steps(n->inputs[0])) return {};
   const NodeRef& inner = n->inputs[0];
   Shape start = inner->attrs.shape("start"), stop = start;
   for (size_t d = 0; d < start.size(); ++d) {
@@ -233,6 +234,7 @@ std::vector<Graph> slice_examples(Dtype d) {
   auto part = [](const NodeRef& a, int64_t i, int64_t j) { return build::slice_axis(a, 1, i, j); };
   const NodeRef lane = map("equal", {build::iota({6, 4}, 1), build::full(Scalar(2), {Dtype::i64, {6, 4}})});
   std::vector<Graph> all{graph({x}, part(part(x, 1, 4), 1, 2)),
+                         graph({x}, part(build::slice(x, {0, 0}, {6, 4}, {1, 2}), 1, 2)),
                          graph({}, part(build::full(Scalar(1), {d, {6, 4}}), 1, 2)),
                          graph({v}, part(build::broadcast(v, {6, 4}, {1}), 1, 3)),
                          graph({x, y}, part(build::concatenate({x, y}, 1), 5, 7)),

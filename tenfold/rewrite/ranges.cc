@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/control.h"
 
 namespace tenfold::rewrite {
@@ -50,9 +51,10 @@ void facts_of(const NodeRef& mask, bool truth, Ranges& ranges, Facts& facts, int
   const double gap = strict && is_integer(a) ? 1 : 0;
   const NodeRef &small = first_is_small ? a : b, &large = first_is_small ? b : a;
   const Range low = ranges.of(small), high = ranges.of(large);
+  const bool may_be_nan = fault("ranges_nan") ? false : !truth;
   // A comparison with NaN is false and says nothing.
-  if (truth || !high.nan) add_fact(small, {-kInf, high.high - gap, !truth}, facts);
-  if (truth || !low.nan) add_fact(large, {low.low + gap, kInf, !truth}, facts);
+  if (truth || !high.nan) add_fact(small, {-kInf, high.high - gap, may_be_nan}, facts);
+  if (truth || !low.nan) add_fact(large, {low.low + gap, kInf, may_be_nan}, facts);
 }
 
 // The range of a node under facts, looking a few nodes deep.

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tenfold/base/error.h"
+#include "tenfold/base/fault.h"
 #include "tenfold/base/hash.h"
 #include "tenfold/base/knobs.h"
 
@@ -83,9 +84,10 @@ std::optional<std::string> DiskCache::load(const std::string& key) const {
     Header h;
     std::memcpy(&h, bytes.data(), sizeof h);
     const std::string_view rest = std::string_view(bytes).substr(sizeof h);
+    const std::string_view own = fault("disk_cache_foreign") ? rest.substr(0, key.size()) : key;
     good = std::memcmp(h.magic, kMagic, sizeof kMagic) == 0 && h.version == kVersion &&
-           h.key_bytes == key.size() && rest.substr(0, key.size()) == key &&
-           h.length == rest.size() - key.size() && h.checksum == checksum(key, rest.substr(key.size()));
+           h.key_bytes == key.size() && rest.substr(0, key.size()) == own &&
+           h.length == rest.size() - key.size() && h.checksum == checksum(own, rest.substr(key.size()));
     if (good) content = std::string(rest.substr(key.size()));
   }
   if (good)

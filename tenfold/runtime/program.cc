@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tenfold/base/error.h"
+#include "tenfold/base/fault.h"
 #include "tenfold/runtime/allocator.h"
 #include "tenfold/runtime/parallel.h"
 
@@ -371,7 +372,10 @@ std::shared_ptr<const Program::Layout> Program::layout(std::span<const int64_t> 
     const int64_t bytes = align_up(std::max<int64_t>(made->bytes[slot], 1));
     int64_t at = 0;
     for (int other : placed) {
-      if (alive_[other].last < alive_[slot].first || alive_[slot].last < alive_[other].first) continue;
+      const int margin = fault("runtime_reuse") ? 1 : 0;  // steps
+      if (alive_[other].last < alive_[slot].first + margin ||
+          alive_[slot].last < alive_[other].first + margin)
+        continue;
       if (made->offsets[other] >= at + bytes) break;
       at = std::max(at, made->offsets[other] + align_up(std::max<int64_t>(made->bytes[other], 1)));
     }

@@ -15,9 +15,15 @@ struct RandomGraph {
   std::map<std::string, int> coverage;  // primitive -> nodes
 };
 
+struct GraphStyle {
+  bool smooth = false;  // no kinks and no steps: a difference quotient is a derivative
+  bool wide = false;  // also votes, rows of negative numbers, loops that run backwards or keep an older state
+};
+
 class Generator {
  public:
-  explicit Generator(uint64_t seed, Dtype dtype = Dtype::f32) : rng_(seed), dtype_(dtype) {}
+  explicit Generator(uint64_t seed, Dtype dtype = Dtype::f32, GraphStyle style = {})
+      : rng_(seed), dtype_(dtype), style_(style) {}
 
   RandomGraph make(int size) {
     int64_t m = pick({1, 2, 5, 8, 17}), n = pick({1, 3, 16, 33, 70, 128}), k = pick({2, 4, 7, 24});
@@ -43,6 +49,7 @@ class Generator {
  private:
   std::mt19937_64 rng_;
   Dtype dtype_;
+  GraphStyle style_;
 
   size_t below(size_t n) { return n ? rng_() % n : 0; }
   bool chance(double p) { return std::uniform_real_distribution<double>(0, 1)(rng_) < p; }
@@ -51,8 +58,14 @@ class Generator {
     return v[chance(0.6) ? v.size() - 1 - below(std::min<size_t>(v.size(), 4)) : below(v.size())];
   }
   NodeRef tame(const NodeRef& x) {
+    if (style_.smooth) return build::map("tanh", {x});
     return build::map("maximum", {build::map("minimum", {x, full(x, 3)}), full(x, -3)});
   }
+  NodeRef size(const NodeRef& x) {  // about |x|
+    using build::operator+, build::operator*;
+    return style_.smooth ? build::map("sqrt", {x * x + 0.25}) : build::map("abs", {x});
+  }
+  std::string_view largest() const { return style_.smooth ? "sum" : "max"; }
   NodeRef full(const NodeRef& like, double v) { return build::full(Scalar(v), like->type()); }
 
   NodeRef partner(const Nodes& v, const NodeRef& x) {  // something of x's shape
@@ -79,19 +92,23 @@ class Generator {
       case 0: return x + partner(v, x);
       case 1: return tame(x * partner(v, x));
       case 2: return x - partner(v, x);
-      case 3: return build::map("maximum", {x, partner(v, x)});
-      case 4: return x / (build::map("abs", {partner(v, x)}) + 1.0);
-      case 5: return build::map("sqrt", {build::map("abs", {x})});
+      case 3: return style_.smooth ? build::map("sin", {x}) : build::map("maximum", {x, partner(v, x)});
+      case 4: return x / (size(partner(v, x)) + 1.0);
+      case 5: return build::map("sqrt", {size(x)});
       case 6: {
         NodeRef y = partner(v, x);
-        return build::select(build::map("less", {x, y}), y * 0.5, x);
+        if (style_.smooth) return build::map("exp", {-(x * x)}) * y;
+        NodeRef then = y;
+        if (style_.wide && chance(0.6))
+          for (const char* costly : {"tanh", "sin", "exp", "log1p"}) then = build::map(costly, {then});
+        return build::select(build::map("less", {x, y}), then * 0.5, x);
       }
       case 7:
       case 8: {
         if (rank == 0) return {};
         int64_t axis = static_cast<int64_t>(below(rank));
-        return chance(0.5)
-                   ? build::reduce("max", x, {axis})
+        return !style_.smooth && chance(0.5)
+                   ? build::reduce("max", style_.wide && chance(0.5) ? x - 4.0 : x, {axis})
                    : build::reduce("sum", x, {axis}) * (1.0 / std::max<int64_t>(1, x->shape()[axis].value()));
       }
       case 9: {
@@ -151,32 +168,44 @@ class Generator {
         NodeRef t = build::parameter(0, {Dtype::i64, {}}, scope), c = build::parameter(1, x->type(), scope);
         NodeRef y = partner(v, x);
         NodeRef time = build::broadcast_to(build::convert(t, dtype_) * 0.1, x->shape());
+        Nodes states{c}, start{x};
         NodeRef next = tame(c * 0.75 + y * 0.25 + time);
+        if (style_.wide && chance(0.3)) {
+          states.push_back(build::parameter(2, x->type(), scope));
+          start.push_back(x * 0.5);
+          next = tame(next - states[1] * 0.5);
+        }
         if (rank > 0 && chance(0.2)) {  // a state that mixes along an axis
-          NodeRef s = build::reduce("max", c, {rank - 1});
+          NodeRef s = build::reduce(largest(), c, {rank - 1});
           Ints axes;
           for (int d = 0; d + 1 < rank; ++d) axes.push_back(d);
           next = tame(next + build::broadcast(s, x->shape(), axes) * 0.1);
         }
         Nodes results{next};
+        if (states.size() > 1) results.push_back(c);
         bool rows = chance(0.4);
         if (rows) results.push_back(chance(0.5) ? c * 2.0 : next);
-        build::Closed body = build::close({t, c}, results);
-        Nodes inputs{x};
+        Nodes parameters{t};
+        parameters.insert(parameters.end(), states.begin(), states.end());
+        build::Closed body = build::close(parameters, results);
+        Nodes inputs = start;
         inputs.insert(inputs.end(), body.captured.begin(), body.captured.end());
-        NodeRef s = make_scan(body.graph, inputs, pick({1, 2, 5}));
-        return rows && chance(0.7) ? build::item(s, 1) : build::item(s, 0);
+        const int64_t length = pick({1, 2, 5});
+        const bool reverse = style_.wide && chance(0.4);
+        NodeRef s = make_scan(body.graph, inputs, states.size(), length, reverse);
+        return build::item(s, rows && chance(0.7) ? std::ssize(states) : 0);
       }
     }
   }
 
-  static NodeRef make_scan(const GraphRef& body, const Nodes& inputs, int64_t length) {
+  static NodeRef make_scan(const GraphRef& body, const Nodes& inputs, size_t carries, int64_t length,
+                           bool reverse) {
     return tenfold::make("scan", inputs,
                          {{"body", body},
-                          {"carries", int64_t{1}},
+                          {"carries", static_cast<int64_t>(carries)},
                           {"xs", int64_t{0}},
                           {"length", Shape{length}},
-                          {"reverse", int64_t{0}}});
+                          {"reverse", int64_t{reverse}}});
   }
 };
 

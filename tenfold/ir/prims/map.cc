@@ -5,6 +5,7 @@
 #include <limits>
 #include <numbers>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/prims/numeric.h"
 #include "tenfold/ir/reduce.h"
 
@@ -443,7 +444,7 @@ const Prim kPrims[] = {
      .operands = kXY,
      .type = same<"sub", kNumber>,
      .eval = arithmetic<[](auto a, auto b) { return a - b; }>,
-     .vjp = [](const NodeRef&, In dy) { return Nodes{dy[0], -dy[0]}; },
+     .vjp = [](const NodeRef&, In dy) { return Nodes{dy[0], fault("grad_sub_sign") ? dy[0] : -dy[0]}; },
      .degree = subtract_degree,
      .range = range_of_corners},
     {.name = "mul",

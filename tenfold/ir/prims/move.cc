@@ -4,6 +4,7 @@
 #include <functional>
 #include <numeric>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/batch.h"
 #include "tenfold/ir/build.h"
 
@@ -409,7 +410,8 @@ const Prim kPrims[] = {
             [](const Node& node, const Forms& out, Space&) {
               Forms in;
               for (size_t d = 0; d < out.size(); ++d)
-                in.push_back(scaled(out[d], node.attrs.ints("step")[d], node.attrs.shape("start")[d]));
+                in.push_back(scaled(out[d], node.attrs.ints("step")[d],
+                                    node.attrs.shape("start")[d] + (fault("plan_slice_start") ? 1 : 0)));
               return Relation{{in}, {}};
             },
         .cost = 0,

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/ir/batch.h"
 #include "tenfold/ir/prims/map.h"
 
@@ -180,7 +181,10 @@ void arg_reference(const Node& n, std::span<const Array* const> inputs, std::spa
 // ---- batching, tiles, derivatives
 
 std::vector<Batched> reduce_batch(const Node& n, std::span<const Batched> inputs, const Dim&) {
-  return {{make(*n.prim, {inputs[0].node}, {{"axes", batched_axes(n.attrs.ints("axes"))}}), true}};
+  const Ints& axes = n.attrs.ints("axes");
+  return {
+      {make(*n.prim, {inputs[0].node}, {{"axes", fault("batch_reduce_axes") ? axes : batched_axes(axes)}}),
+       true}};
 }
 
 Relation reduce_relation(const Node& n, const Forms& output, Space& space) {

@@ -7,6 +7,7 @@
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/IntrinsicsX86.h>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/target/llvm/hoist.h"
 
 namespace tenfold::cpu {
@@ -262,7 +263,7 @@ void Emitter::run() {
       continue;
     }
     scratch_offsets_[v] = offset;
-    offset += (bytes + 63) / 64 * 64;
+    offset += fault("llvm_scratch_overlap") ? 0 : (bytes + 63) / 64 * 64;
   }
   b.CreateBr(start);
   scopes_ = {entry};
@@ -1058,6 +1059,7 @@ void Emitter::iteration(const tile::Loop& l) {
       Reg r = fetch(from, own);
       if (go) r = math.select(fetch(*go, own).re, r, regs_[static_cast<size_t>(c.variable)][slot(own)]);
       regs[slot(own)] = r;
+      if (fault("llvm_carry_order")) define(c.variable, own, r);
     });
     next.push_back({c.variable, std::move(regs)});
   }

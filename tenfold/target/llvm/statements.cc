@@ -4,6 +4,7 @@
 
 #include <llvm/IR/Constants.h>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/target/llvm/emit.h"
 #include "tenfold/target/llvm/hoist.h"
 
@@ -144,7 +145,9 @@ void Emitter::statement(Prepared& p, const Cell& cell) {
     case Op::index:
       return iterate(p.layout, cell, {}, [&] {
         llvm::Type* t = math.type(dtype, p.layout.lanes);
-        Value* start = b.CreateIntCast(total(p.index), t->getScalarType(), true);
+        Value* base = total(p.index);
+        if (fault("llvm_index_width")) base = b.CreateTrunc(base, b.getInt8Ty());
+        Value* start = b.CreateIntCast(base, t->getScalarType(), true);
         Value* v = splat({start}, p.layout.lanes).re;
         if (p.layout.lanes > 1 && p.index.varies()) {
           std::vector<llvm::Constant*> steps;
@@ -219,7 +222,7 @@ Reg Emitter::element(const Prepared& p) {
   const Stmt& s = *p.stmt;
   const Dtype d = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
   const Mask m = mask(p.checks, p.reader.lanes);
-  if (m.always()) return fetch(p.sources[0], p.reader);
+  if (m.always() || fault("llvm_ragged_mask")) return fetch(p.sources[0], p.reader);
   const Reg none = math.identity(*s.prim, d, p.reader.lanes);
   if (m.never) return none;
   return math.select(as_vector(m, p.reader.lanes), fetch(p.sources[0], p.reader), none);
@@ -261,7 +264,8 @@ Reg Emitter::combined(const Prepared& p) {
       Reg& v = at(0, n);
       for (int lanes = p.reader.lanes; lanes > 1; lanes /= 2) {
         std::vector<int> low, high;
-        for (int i = 0; i < lanes / 2; ++i) low.push_back(i), high.push_back(i + lanes / 2);
+        for (int i = 0; i < lanes / 2; ++i)
+          low.push_back(i), high.push_back(fault("llvm_shuffle_lane") ? lanes - 1 : i + lanes / 2);
         auto half = [&](Value* x, std::span<const int> which) -> Value* {
           if (!x) return nullptr;
           if (lanes == 2) return b.CreateExtractElement(x, static_cast<uint64_t>(which[0]));
