@@ -72,8 +72,8 @@ def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), sta
     env = _environment(env)
     if policy is not None and not callable(policy):
         raise _tenfold.UserError(
-            f"rollout: the policy is {policy!r}; give a function (obs, carry, key, t) -> (action, extras, carry), "
-            "or None to act at random."
+            f"rollout: the policy is {policy!r}; give a function "
+            "(obs, carry, key, t) -> (action, extras, carry), or None to act at random."
         )
     emit = (emit,) if isinstance(emit, str) else tuple(emit)
     result_type = _result_type(emit)
