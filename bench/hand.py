@@ -10,7 +10,7 @@ _root = pathlib.Path(__file__).resolve().parent.parent
 _fields = ("obs", "action", "reward", "terminated", "truncated")
 
 
-def library():
+def loops():
     """The loaded library; TENFOLD_HAND names another one, for trying compilers."""
     path = os.environ.get("TENFOLD_HAND") or _root / "build/release/lib/libtenfold_bench_hand.so"
     lib = ctypes.CDLL(str(path))
@@ -77,7 +77,7 @@ def rollout(keys, steps, threads=2, emit=False, streaming=False, packed=False):
 
     keys u32[envs,2], envs a multiple of 128. emit: obs, action, reward, terminated, truncated of every step.
     """
-    lib, envs, keys = library(), len(keys), copied(keys)
+    lib, envs, keys = loops(), len(keys), copied(keys)
     out = {"returns": empty(envs), "episodes": empty(envs, "i4")}
     if emit:
         out["obs"] = empty((steps, envs, 4))
@@ -92,7 +92,7 @@ def rollout(keys, steps, threads=2, emit=False, streaming=False, packed=False):
 
 def policy_rollout(keys, steps, weights, tanh, threads=2):
     """The same with a sampled 4-64-64-2 policy; weights: w1, b1, w2, b2, w3, b3 as f32, w[in, out]."""
-    lib, envs, keys = library(), len(keys), copied(keys)
+    lib, envs, keys = loops(), len(keys), copied(keys)
     out = {"returns": empty(envs), "episodes": empty(envs, "i4")}
     kept = [np.ascontiguousarray(w, "f4") for w in weights]
     arguments = _Policy(

@@ -47,7 +47,7 @@ def _mca(lines):
 
 def cycles_a_step():
     """Bounds in cycles: of the parts for 16 environments, and "step" for one environment."""
-    path = hand.library()._name
+    path = hand.loops()._name
     counts, mca = {}, {}
     for part in PARTS:
         lines = _assembly(path, f"hand_mix_{part}")

@@ -116,7 +116,7 @@ def main():
         for name in ("returns", "episodes"):
             assert np.array_equal(out[name], folded[name]) and np.array_equal(out[name], packed[name]), name
 
-    lib = hand.library()
+    lib = hand.loops()
     x = np.linspace(-0.5, 0.5, 1 << 24, dtype="f4")
     sine, cosine = np.empty_like(x), np.empty_like(x)
     lib.hand_sincos(*map(hand.pointer, (x, sine, cosine)), ctypes.c_int64(len(x)))

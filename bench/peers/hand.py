@@ -25,7 +25,7 @@ def _cartpole(case):
 
 
 def _memory(case):
-    op, size, lib = case["op"], case["bytes"], hand.library()
+    op, size, lib = case["op"], case["bytes"], hand.loops()
     streaming = case.get("config", {}).get("streaming", False)
     n64, two = ctypes.c_int64, ctypes.c_int(THREADS)
     p, stream = hand.pointer, ctypes.c_int(streaming)
@@ -64,13 +64,13 @@ def _memory(case):
 
 
 def machine():
-    lib = hand.library()
+    lib = hand.loops()
     return {"ghz": lib.hand_clock_ghz(), "peak_gflops": THREADS * lib.hand_peak_gflops(1)}
 
 
 def cycles_a_step(envs=256, steps=1000, runs=300):
     """Cycles of one core per environment and step: the best of short runs, which others cannot disturb."""
-    lib = hand.library()
+    lib = hand.loops()
     run, _ = hand.rollout(reference.split(reference.key(7), envs), steps, threads=1)
     best = float("inf")
     for _ in range(runs):

@@ -209,6 +209,12 @@ class Builder {
     return false;
   }
 
+  // The first of `made` that the demand becomes one with, or -1.
+  int merged(const std::vector<int>& made, const Forms& dims) {
+    auto at = std::find_if(made.begin(), made.end(), [&](int m) { return merge(result_.insts[m], dims); });
+    return at == made.end() ? -1 : *at;
+  }
+
   void constant(int op, const std::vector<Demand>& demands) {
     const Node& n = *flat_.ops[op].node;
     bool iota = n.rank() > 0;
@@ -240,12 +246,7 @@ class Builder {
         asked[d.slot] = d.dims;
         continue;
       }
-      int found = -1;
-      for (int m : made)
-        if (merge(result_.insts[m], d.dims)) {
-          found = m;
-          break;
-        }
+      int found = merged(made, d.dims);
       if (found < 0) {
         found = add({Inst::Kind::load, op, d.dims, {}, {}, {}, {}});
         made.push_back(found);
@@ -453,12 +454,7 @@ class Builder {
     for (Demand& d : demands) {
       if (piecewise && one_piece(n, op, d)) continue;
       if (piecewise && demands.size() == 1 && stored_by_pieces(n, op, d)) continue;
-      int found = -1;
-      for (int m : made)
-        if (merge(result_.insts[m], d.dims)) {
-          found = m;
-          break;
-        }
+      int found = merged(made, d.dims);
       if (found < 0) {
         if (any_whole(d.dims)) throw Barrier{"a table must be complete before it is gathered from"};
         Forms dims = space().resolve(d.dims);

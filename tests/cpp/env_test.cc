@@ -3,15 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tenfold/base/error.h"
 #include "tenfold/compile/explain.h"
 #include "tenfold/env/rollout.h"
 #include "tenfold/generated/ops.h"
 #include "tenfold/lang/random.h"
 
+#include "error_of.h"
+
 namespace tn = tenfold::lang;
 namespace env = tenfold::env;
 using tenfold::Dtype;
+using tenfold::error_of;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using tn::operator+;
@@ -23,16 +25,6 @@ using tn::operator%;
 namespace {
 
 const std::vector<std::string> kFields{"obs", "action", "reward", "terminated", "truncated"};
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const tenfold::UserError& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 // Goes one to the right a step and ends beyond a limit.
 class Walk : public env::Environment {

@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tenfold/base/error.h"
 #include "tenfold/tenfold.h"
+
+#include "error_of.h"
 
 namespace tn = tenfold::lang;
 using tenfold::Dtype;
+using tenfold::error_of;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -15,16 +17,6 @@ namespace {
 
 tn::Tensor floats(std::vector<float> values, std::optional<tenfold::Ints> shape = {}) {
   return tn::tensor(values, shape, tn::Location("maker.cc", 7));
-}
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const tenfold::UserError& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST(Lang, OperatorsBroadcast) {

@@ -206,6 +206,15 @@ TEST(Plan, Contractions) {
   NodeRef s = in(0, {8, 8});
   check({{s}, {contract(s, s, "ij,jk->ik") + s}, {}});
 }
+NodeRef scan_of(const Closed& body, Nodes inputs, int64_t carries, int64_t xs, int64_t length) {
+  inputs.insert(inputs.end(), body.captured.begin(), body.captured.end());
+  return make("scan", std::move(inputs),
+              {{"body", body.graph},
+               {"carries", carries},
+               {"xs", xs},
+               {"length", Shape{length}},
+               {"reverse", int64_t{0}}});
+}
 TEST(Plan, ScanInOneKernel) {
   // A recurrence per element, with the step number, a trajectory, and a prologue and an epilogue.
   Type t{Dtype::f32, {100}};
@@ -215,14 +224,7 @@ TEST(Plan, ScanInOneKernel) {
   NodeRef x = in(0, {100}), y = in(1, {100});
   NodeRef force = a * -0.1 + broadcast_to(convert(step, Dtype::f32) * 0.01, {100}) + y;
   Closed body = close({step, a, v}, {a + v * 0.1, v + force * 0.1, a});
-  Nodes ins{x * 2.0, y - 1.0};
-  ins.insert(ins.end(), body.captured.begin(), body.captured.end());
-  NodeRef s = make("scan", ins,
-                   {{"body", body.graph},
-                    {"carries", int64_t{2}},
-                    {"xs", int64_t{0}},
-                    {"length", Shape{17}},
-                    {"reverse", int64_t{0}}});
+  NodeRef s = scan_of(body, {x * 2.0, y - 1.0}, 2, 0, 17);
   EXPECT_EQ(check({{x, y}, {item(s, 0) * 3.0, item(s, 1)}, {}}), 1);
   EXPECT_EQ(check({{x, y}, {item(s, 0) * 3.0, item(s, 2)}, {}}), 1);
   EXPECT_EQ(check({{x, y}, {reduce("sum", item(s, 2), {0}), item(s, 0)}, {}}), 1);
@@ -237,12 +239,7 @@ TEST(Plan, RowsOfAStepSideBySide) {
   auto row = [](const NodeRef& n) { return reshape(n, {1, 100}); };
   Closed body = close({step, c}, {next, concatenate({row(c), row(half), row(half + c), row(next)}, 0),
                                   concatenate({broadcast_to(row(c), {2, 100}), row(next * next)}, 0)});
-  NodeRef s = make("scan", {x},
-                   {{"body", body.graph},
-                    {"carries", int64_t{1}},
-                    {"xs", int64_t{0}},
-                    {"length", Shape{5}},
-                    {"reverse", int64_t{0}}});
+  NodeRef s = scan_of(body, {x}, 1, 0, 5);
   const NodeRef four = reshape(item(s, 1), {20, 100});
   const Graph stored{{x}, {item(s, 0), four, item(s, 2)}, {}};
   EXPECT_EQ(check(stored), 1);
@@ -259,14 +256,7 @@ TEST(Plan, RecurrentNetwork) {
   NodeRef h0 = in(0, {10, 24}), u = in(1, {24, 24}), xs = in(2, {6, 10, 24});
   NodeRef next = map("tanh", {contract(h, u, "bi,ij->bj") + row});
   Closed body = close({step, h, row}, {next, next});
-  Nodes ins{h0, xs};
-  ins.insert(ins.end(), body.captured.begin(), body.captured.end());
-  NodeRef s = make("scan", ins,
-                   {{"body", body.graph},
-                    {"carries", int64_t{1}},
-                    {"xs", int64_t{1}},
-                    {"length", Shape{6}},
-                    {"reverse", int64_t{0}}});
+  NodeRef s = scan_of(body, {h0, xs}, 1, 1, 6);
   check({{h0, u, xs}, {item(s, 0), item(s, 1)}, {}});
 }
 TEST(Plan, CarryThatMixesTheBatchIsALoopOfLaunches) {
@@ -276,12 +266,7 @@ TEST(Plan, CarryThatMixesTheBatchIsALoopOfLaunches) {
   NodeRef x = in(0, {300});
   NodeRef next = c * 0.5 + broadcast_to(reduce("sum", c, {0}) * (0.5 / 300), {300});
   Closed body = close({step, c}, {next, reduce("max", c, {0})});
-  NodeRef s = make("scan", {x},
-                   {{"body", body.graph},
-                    {"carries", int64_t{1}},
-                    {"xs", int64_t{0}},
-                    {"length", Shape{5}},
-                    {"reverse", int64_t{0}}});
+  NodeRef s = scan_of(body, {x}, 1, 0, 5);
   check({{x}, {item(s, 0), item(s, 1)}, {}});
 }
 

@@ -11,6 +11,8 @@
 
 #include "tenfold/tile/program.h"
 
+#include "error_of.h"
+
 namespace tenfold::tile {
 
 using Symbols = std::map<std::string, int64_t>;
@@ -69,15 +71,5 @@ struct Buffers {
     for (Array& array : arrays) pointers.push_back(&array);
   }
 };
-
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 }  // namespace tenfold::tile

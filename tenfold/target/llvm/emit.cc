@@ -34,20 +34,26 @@ const tile::If* if_of(const tile::Item& i) {
 
 // f(stmt) for every statement, g(operand) for what loops and votes read themselves.
 template <class F, class G>
-void walk(const tile::Body& body, F&& f, G&& g) {
-  for (const tile::Item& i : body) {
-    if (const auto* s = stmt_of(i)) f(*s);
-    if (const auto* l = loop_of(i)) {
-      walk(l->condition, f, g);
-      if (l->go.value >= 0) g(l->go);
-      walk(l->body, f, g);
-      for (const auto& c : l->carries) g(c.next);
-    }
-    if (const auto* c = if_of(i)) {
-      g(c->mask);
-      walk(c->body, f, g);
-    }
+void walk(const tile::Item& i, F&& f, G&& g) {
+  auto each = [&](const tile::Body& body) {
+    for (const tile::Item& inner : body) walk(inner, f, g);
+  };
+  if (const auto* s = stmt_of(i)) f(*s);
+  if (const auto* l = loop_of(i)) {
+    each(l->condition);
+    if (l->go.value >= 0) g(l->go);
+    each(l->body);
+    for (const auto& c : l->carries) g(c.next);
   }
+  if (const auto* c = if_of(i)) {
+    g(c->mask);
+    each(c->body);
+  }
+}
+
+template <class F, class G>
+void walk(const tile::Body& body, F&& f, G&& g) {
+  for (const tile::Item& i : body) walk(i, f, g);
 }
 
 constexpr int kInterleaved = 2;        // vectors of a run whose instructions alternate
@@ -118,21 +124,8 @@ std::pair<std::string, std::string> Emitter::factors(const Stmt& s) const {
 
 int Emitter::count_uses(const tile::Item& item, ValueId v) const {
   int n = 0;
-  auto f = [&](const Stmt& s) {
-    for (const auto& o : s.operands) n += o.value == v;
-  };
-  auto g = [&](const tile::Operand& o) { n += o.value == v; };
-  if (const auto* s = stmt_of(item)) f(*s);
-  if (const auto* l = loop_of(item)) {
-    walk(l->condition, f, g);
-    if (l->go.value >= 0) g(l->go);
-    walk(l->body, f, g);
-    for (const auto& c : l->carries) g(c.next);
-  }
-  if (const auto* c = if_of(item)) {
-    g(c->mask);
-    walk(c->body, f, g);
-  }
+  auto count = [&](const tile::Operand& o) { n += o.value == v; };
+  walk(item, [&](const Stmt& s) { std::for_each(s.operands.begin(), s.operands.end(), count); }, count);
   return n;
 }
 
@@ -147,13 +140,7 @@ bool Emitter::disturbs(const tile::Item& item, const Stmt& load) const {
       r |= x.dtype == y.dtype && x.shape == y.shape;
     }
   };
-  auto g = [](const tile::Operand&) {};
-  if (const auto* s = stmt_of(item)) f(*s);
-  if (const auto* l = loop_of(item)) {
-    walk(l->condition, f, g);
-    walk(l->body, f, g);
-  }
-  if (const auto* c = if_of(item)) walk(c->body, f, g);
+  walk(item, f, [](const tile::Operand&) {});
   return r;
 }
 

@@ -217,6 +217,7 @@ class Emitter {
   bool proved_inside(const Form&, const Dim& extent, const Layout& domain, bool low) const;
   Dim bound_of(const Form&, bool upper) const;
   bool applies(const tile::Guard&, const Layout& domain) const;
+  Check check_of(const tile::Guard&, const Layout& domain);
   std::vector<Check> guard_checks(const Layout& domain);
   std::optional<Check> padding(const Layout&);
   Mask mask(std::span<const Check>, int lanes);

@@ -261,17 +261,21 @@ bool Emitter::proved_inside(const Form& f, const Dim& extent, const Layout& doma
 
 // ---- masks
 
+Check Emitter::check_of(const tile::Guard& guard, const Layout& domain) {
+  Check c{linear(guard.form, domain.vector), false, 0, nullptr};
+  if (guard.limit.is_const())
+    c.limit = guard.limit.value();
+  else
+    c.limit_dynamic = dim(guard.limit);
+  return c;
+}
+
 std::vector<Check> Emitter::guard_checks(const Layout& domain) {
   std::vector<Check> r;
   for (size_t g = 0; g < k.guards.size(); ++g) {
     const tile::Guard& guard = k.guards[g];
     if (discharged_[g] || !applies(guard, domain)) continue;
-    Check c{linear(guard.form, domain.vector), false, 0, nullptr};
-    if (guard.limit.is_const())
-      c.limit = guard.limit.value();
-    else
-      c.limit_dynamic = dim(guard.limit);
-    r.push_back(std::move(c));
+    r.push_back(check_of(guard, domain));
   }
   return r;
 }

@@ -48,12 +48,7 @@ std::vector<Check> Emitter::taking_part(const Stmt& s, const Layout& domain) {
       matters |= contains(s.over, t.atom) || (bind.bound && bind.level > born);
     }
     if (!matters) continue;
-    Check c{linear(guard.form, domain.vector), false, 0, nullptr};
-    if (guard.limit.is_const())
-      c.limit = guard.limit.value();
-    else
-      c.limit_dynamic = dim(guard.limit);
-    r.push_back(std::move(c));
+    r.push_back(check_of(guard, domain));
   }
   if (domain.vector >= 0 && contains(s.over, domain.vector))
     if (auto p = padding(domain)) r.push_back(*p);
