@@ -88,12 +88,14 @@ def main():
         module = importlib.import_module(f"figures.figure{number}")
         print(f"{number}. {module.TITLE}", flush=True)
         harness.notes.clear()
+        rows = []
         try:
-            rows = module.measure(peers)
+            for row in module.measure(peers):
+                rows.append(row)
+                print(f"  {row.name}: {row.value}", file=sys.stderr, flush=True)
         except (harness.Impossible, AssertionError) as error:
             failed = True
-            print(f"  ERROR: {error}", flush=True)
-            continue
+            harness.note(f"ERROR: {error}")
         finally:
             peers.close()
         print_table(rows)

@@ -32,13 +32,15 @@ def _memory(case):
     if op == "memset":
         y = hand.empty(size, "u1")
         return Prepared(lambda: lib.hand_memset(p(y), n64(size), two, stream), lambda: {"y": y[:64]}, size)
-    arrays = [hand.copied(a) for a in ops.inputs("softmax" if op == "copy" else op, size)]
+    arrays = [hand.copied(a) for a in ops.inputs("softmax" if op in ("copy", "sum") else op, size)]
     y, (rows, cols) = hand.empty(arrays[0].shape), (arrays[0].size // ops.COLS, ops.COLS)
     n = n64(rows * cols)
     if op == "copy":
         return Prepared(
             lambda: lib.hand_copy(p(arrays[0]), p(y), n, two, stream), lambda: {"y": y[:1024]}, 2 * size
         )
+    if op == "sum":
+        return Prepared(lambda: lib.hand_sum(p(arrays[0]), p(y), n, two), lambda: {"y": y[:1024]}, size)
     if op == "softmax":
         run = lambda: lib.hand_softmax(p(arrays[0]), p(y), n64(rows), n64(cols), two, stream)
     elif op == "layer_norm":
@@ -81,9 +83,9 @@ def cycles_a_step(envs=256, steps=1000, runs=300):
 
 
 def copy_bandwidth(size):
-    """Bytes a second read and written by the better of two copies and the better memset, best of ten."""
+    """Bytes a second of a sum and of the better of two copies and of two memsets, best of ten."""
     best = {}
-    for name in ("copy", "memset"):
+    for name in ("copy", "memset", "sum"):
         for streaming in (False, True):
             prepared = _memory({"op": name, "bytes": size, "config": {"streaming": streaming}})
             prepared.run()
