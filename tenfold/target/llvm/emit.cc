@@ -551,17 +551,18 @@ void Emitter::run_cells(const Run& r) {
 // Every point of `outer`, and the vectors [first, last).
 void Emitter::cells(const Run& r, std::span<const AtomId> outer, const Limit& limit, int first, int last) {
   int64_t points = 1;
-  auto extent = [&](AtomId a) {
-    const auto it = limit.extents.find(a);
-    return it != limit.extents.end() ? it->second : k.atoms[static_cast<size_t>(a)].extent.value();
+  auto range = [&](AtomId a) {
+    const auto it = limit.ranges.find(a);
+    return it != limit.ranges.end() ? it->second
+                                    : Limit::Range{0, k.atoms[static_cast<size_t>(a)].extent.value()};
   };
-  for (AtomId a : outer) points *= extent(a);
+  for (AtomId a : outer) points *= range(a).count;
   for (int64_t point = 0; point < points; ++point) {
     Cell cell;
     cell.vector = r.vector;
     int64_t rest = point;
-    for (size_t i = outer.size(); i-- > 0; rest /= extent(outer[i]))
-      cell.fixed.push_back({outer[i], rest % extent(outer[i])});
+    for (size_t i = outer.size(); i-- > 0; rest /= range(outer[i]).count)
+      cell.fixed.push_back({outer[i], range(outer[i]).first + rest % range(outer[i]).count});
     for (int chunk = first; chunk < last; chunk += kInterleaved) {
       cell.first = chunk;
       cell.count = std::min(kInterleaved, last - chunk);
@@ -644,10 +645,10 @@ void Emitter::strip(const Run& r, std::span<const AtomId> outer, std::span<const
   depth_[count] = static_cast<int>(scopes_.size()) - 1;
   bound_[atom] = {true, count, 0, true, ++level_};
   // Of a looped axis only the coordinates of one turn are written out.
-  auto turn = [&](int64_t count_here, int first, int last) {
+  auto turn = [&](Limit::Range here, int first, int last) {
     Limit limit;
-    for (AtomId l : looped) limit.extents[l] = 1;
-    if (!along) limit.extents[axis] = count_here;
+    for (AtomId l : looped) limit.ranges[l] = {0, 1};
+    if (!along) limit.ranges[axis] = here;
     limit.uniform = looped[0];
     prepare_run(r);
     cells(r, outer, limit, first, last);
@@ -655,9 +656,9 @@ void Emitter::strip(const Run& r, std::span<const AtomId> outer, std::span<const
   if (!innermost)
     strip(r, outer, looped, depth + 1, chunks, work);
   else if (along)
-    turn(1, 0, static_cast<int>(unroll));
+    turn({0, 1}, 0, static_cast<int>(unroll));
   else
-    turn(unroll, 0, chunks);
+    turn({0, unroll}, 0, chunks);
   bound_[atom] = {};
   --level_;
   scopes_.pop_back();
@@ -667,14 +668,10 @@ void Emitter::strip(const Run& r, std::span<const AtomId> outer, std::span<const
   b.SetInsertPoint(done);
   if (!innermost) return;
   if (along) {
-    if (turns * unroll < chunks) turn(1, static_cast<int>(turns * unroll), chunks);
+    if (turns * unroll < chunks) turn({0, 1}, static_cast<int>(turns * unroll), chunks);
     return;
   }
-  for (int64_t at = turns * unroll; at < whole; ++at) {
-    bound_[atom] = {true, nullptr, at, false, level_};
-    turn(1, 0, chunks);
-    bound_[atom] = {};
-  }
+  if (turns * unroll < whole) turn({turns * unroll, whole - turns * unroll}, 0, chunks);
 }
 
 void Emitter::item(const tile::Item& i, const Cell& cell) {

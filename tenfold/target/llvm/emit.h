@@ -149,9 +149,12 @@ class Emitter {
   void item(const tile::Item&, const Cell&);
   bool joins(Run&, const tile::Item&, bool nested);
   bool joins_stmt(Run&, const Stmt&, bool nested) const;
-  struct Limit {                        // of what cells() goes over
-    std::map<AtomId, int64_t> extents;  // only the first coordinates of these axes
-    AtomId uniform = -1;                // statements without this axis are done
+  struct Limit {  // of what cells() goes over
+    struct Range {
+      int64_t first, count;
+    };
+    std::map<AtomId, Range> ranges;  // of these axes only some coordinates
+    AtomId uniform = -1;             // statements without this axis are done
   };
   void prepare_run(const Run&);
   void run_cells(const Run&);
