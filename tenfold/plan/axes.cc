@@ -22,6 +22,22 @@ Dim stride(const Shape& shape, const Forms& dims, AtomId a) {
   return step;
 }
 
+// What an element of a load or store is worth (below 0: costs) when vectors lie along `a`: neighbours in
+// memory are one instruction, records whose fields another axis takes all are shuffled, the rest is gathered.
+double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dims, AtomId a) {
+  const Dim step = stride(shape, dims, a);
+  if (step == Dim(0)) return 0;
+  if (step == Dim(1)) return 2.0 * std::min(1.0, static_cast<double>(space.extent(a).hint()) / 16.0);
+  constexpr int64_t kRecord = 8;  // elements
+  std::set<AtomId> others;
+  collect(dims, others);
+  for (AtomId b : others)
+    if (step.is_const() && step.value() <= kRecord && space.extent(b) == step &&
+        stride(shape, dims, b) == Dim(1))
+      return -1;
+  return -6;
+}
+
 }  // namespace
 
 Axes classify(const Flat& flat, const Instances& all) {
@@ -67,8 +83,7 @@ Axes classify(const Flat& flat, const Instances& all) {
       if (!mine.contains(a)) continue;
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
-        Dim step = stride(op.type.shape, i.dims, a);
-        score += volume * (step == Dim(1) ? 2.0 * width : step == Dim(0) ? 0.0 : -6.0);
+        score += volume * vector_worth(all.space, op.type.shape, i.dims, a);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);
       }

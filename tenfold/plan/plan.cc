@@ -20,7 +20,7 @@ constexpr size_t kSearchNodes = 4096;  // clusters above this are not merged fur
 constexpr int kMergeAttempts = 20000;
 constexpr size_t kCousins = 32;  // a value of more users than this does not make them neighbours
 constexpr double kLaunchWorth =
-    1e-3;  // of the cost: what a launch less may cost, for its buffers and its wait are not counted
+    3e-3;  // of the cost: what a launch less may cost, for its buffers and its wait are not counted
 
 struct Candidate {
   Lowered lowered;

@@ -29,6 +29,10 @@ constexpr unsigned kBool = prims::kBool, kInt = prims::kInt, kFloat = prims::kFl
                    kAll = prims::kAny;
 constexpr unsigned kSigned = prims::kSigned, kNumber = prims::kNumber;
 
+// tanh(log(1 + e)) = ((1 + e)^2 - 1) / ((1 + e)^2 + 1), where e beyond e^20 changes nothing.
+const P bounded_exp = op("exp", op("minimum", x, 20.0));
+const P twice_softplus = mul(bounded_exp, add(bounded_exp, 2.0));
+
 const Rule kRules[] = {
     {"add_zero", kInt, add(x, 0), x, "one operation less"},
     {"add_minus_zero", kFloat, add(x, -0.0), x, "one operation less; +0 would make -0 positive"},
@@ -52,6 +56,9 @@ const Rule kRules[] = {
     {"pow_three", kReal, pow(x, 3), mul(mul(x, x), x), "two products", kWithinBound},
     {"pow_minus_one", kFloat, pow(x, -1), div(1, x), "a quotient", kWithinBound},
     {"pow_zero", kReal, pow(x, 0), 1, "known, for NaN too", kWithinBound},
+    {"tanh_softplus", kFloat, op("tanh", op("log1p", op("exp", x))),
+     div(twice_softplus, add(twice_softplus, 2.0)), "one exponential instead of three functions",
+     kWithinBound | kWide},
 
     {"minimum_self", kReal, op("minimum", x, x), x, "one operation less"},
     {"maximum_self", kReal, op("maximum", x, x), x, "one operation less"},

@@ -36,6 +36,10 @@ bool match(const Pattern& p, const NodeRef& n, Bindings& bound) {
   return in_order(false) || (n->prim->has("commutative") && in_order(true));
 }
 
+bool takes(const Rule& rule, Dtype d) {
+  return prims::accepts(rule.dtypes, d) && (!(rule.flags & kWide) || d == Dtype::f32 || d == Dtype::f64);
+}
+
 // Numbers take the type `like`; inside a primitive, that of the first operand which is no number.
 NodeRef construct(const Pattern& p, const Bindings& bound, const Type& like) {
   if (p.kind == Pattern::Kind::variable) return bound[p.variable];
@@ -77,14 +81,14 @@ std::optional<Scalar> constant_of(const NodeRef& node) {
 NodeRef apply(const Rule& rule, const NodeRef& n) {
   if (n->prim->name != rule.from.primitive) return {};
   const NodeRef& first = n->prim->has("select") ? n->inputs[1] : n->inputs[0];
-  if (!prims::accepts(rule.dtypes, first->dtype())) return {};
+  if (!takes(rule, first->dtype())) return {};
   Bindings bound;
   if (!match(rule.from, n, bound)) return {};
   return construct(rule.to, bound, n->type());
 }
 
 std::optional<Sides> instantiate(const Rule& rule, const Type& type) {
-  if (!prims::accepts(rule.dtypes, type.dtype)) return {};
+  if (!takes(rule, type.dtype)) return {};
   std::array<int, kVariables> seen{};
   variables(rule.from, seen);
   Bindings bound;

@@ -32,6 +32,7 @@ struct Pattern {
 enum Flags : unsigned {
   kExact = 0,
   kWithinBound = 1,  // not the same bits, but both sides are within the bound that the record states
+  kWide = 2,         // f32 and f64 alone: f16 has too small a range for the right side
 };
 
 struct Rule {
