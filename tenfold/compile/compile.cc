@@ -379,7 +379,7 @@ std::span<const std::string_view> allowed_grants() { return kGrants; }
 
 const tile::Machine& current_machine() {
   const std::string asked = knob("TENFOLD_MACHINE");
-  return tile::machine(asked == "auto" ? find_isa(knob("TENFOLD_ISA")).name : asked);
+  return tile::machine(asked == "auto" ? machine_class(find_isa(knob("TENFOLD_ISA"))) : asked);
 }
 
 void Executable::run(std::span<void* const> inputs, std::span<const int64_t> symbols,

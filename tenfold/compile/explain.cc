@@ -54,10 +54,11 @@ double least_bytes(const Executable& e) {
   return plan::least_bytes(graph);
 }
 
-void add_steps(const std::vector<plan::Step>& steps, double times, int64_t cache, Explanation& into) {
+void add_steps(const std::vector<plan::Step>& steps, double times, Explanation& into) {
+  const tile::Machine& machine = into.executable->machine();
   for (const plan::Step& step : steps) {
     if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
-      const tile::Traffic traffic = tile::count(*launch->kernel, cache);
+      const tile::Traffic traffic = tile::count(*launch->kernel, machine.cache);
       LaunchCost cost{
           .name = launch->kernel->name,
           .times = times,
@@ -85,11 +86,12 @@ void add_steps(const std::vector<plan::Step>& steps, double times, int64_t cache
       const double bytes = static_cast<double>(volume(type.shape).hint() * size_of(type.dtype));
       into.bytes_read += times * bytes;
       into.bytes_written += times * bytes;
+      into.seconds += times * 2 * bytes / machine.memory_bandwidth;
     } else {
       const plan::Repeat& repeat = *std::get<std::shared_ptr<plan::Repeat>>(step.what);
       const double trips = repeat.go >= 0 ? 1 : static_cast<double>(repeat.length.hint());
-      add_steps(repeat.condition, times * (trips + 1), cache, into);
-      add_steps(repeat.body, times * trips, cache, into);
+      add_steps(repeat.condition, times * (trips + 1), into);
+      add_steps(repeat.body, times * trips, into);
     }
   }
 }
@@ -107,7 +109,8 @@ Explanation explain(std::shared_ptr<const Executable> executable) {
   out.notes = e.plan().notes;
   out.notes.insert(out.notes.end(), e.notes().begin(), e.notes().end());
   out.bytes_least = least_bytes(e);
-  add_steps(e.plan().steps, 1, e.machine().cache, out);
+  out.seconds = e.machine().call;
+  add_steps(e.plan().steps, 1, out);
   out.clusters = static_cast<int64_t>(out.kernels.size());
   if (e.program()) {
     std::vector<int64_t> hints;

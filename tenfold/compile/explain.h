@@ -30,7 +30,7 @@ struct Explanation {
   double bytes_written = 0;
   double bytes_least = 0;  // every needed element of the arguments once, every result once
   double flops = 0;
-  double seconds = 0;       // predicted
+  double seconds = 0;       // predicted, of a call from Python
   int64_t clusters = 0;     // different kernels
   int64_t interpreted = 0;  // operations run by the interpreter
   int64_t workspace_bytes = 0;

@@ -83,7 +83,7 @@ Axes classify(const Flat& flat, const Instances& all) {
       if (!mine.contains(a)) continue;
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
-        score += volume * vector_worth(all.space, op.type.shape, i.dims, a);
+        score += volume * vector_worth(all.space, i.shape, i.dims, a);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);
       }

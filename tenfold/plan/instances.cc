@@ -89,7 +89,10 @@ class Builder {
     for (size_t i = 0; i < made.size(); ++i) {
       if (made[i].kind == Inst::Kind::load) result_.loads.push_back(static_cast<int>(i));
       if (made[i].kind == Inst::Kind::store) result_.stores.push_back(static_cast<int>(i));
+      if (made[i].kind == Inst::Kind::load || made[i].kind == Inst::Kind::store)
+        made[i].shape = flat_.ops[made[i].op].type.shape;
     }
+    coalesce(flat_, result_);
     return std::move(result_);
   }
 

@@ -32,7 +32,8 @@ struct Inst {
   std::vector<Use> inputs;
   std::vector<Forms>
       asked;  // per input of the op: the forms of the demand (piecewise and index ops need them)
-  std::vector<AtomId> time;  // loops it stands in without being indexed by them
+  std::vector<AtomId> time = {};  // loops it stands in without being indexed by them
+  Shape shape = {};               // load, store: of the buffer, as the kernel sees it
 };
 
 struct Instances {
@@ -44,5 +45,8 @@ struct Instances {
 
 // The instances of a cluster of units; `outputs`: the ops it must store. Throws Barrier.
 Instances build_instances(const Flat&, const std::vector<int>& units, const std::vector<int>& outputs);
+
+// Makes one atom of adjacent ones, and one dimension of theirs in the buffers, wherever all instances agree.
+void coalesce(const Flat&, Instances&);
 
 }  // namespace tenfold::plan

@@ -442,22 +442,22 @@ class Lowering {
     std::map<int, int> seen;
     int k = 0;
     std::set<int> stored;  // perhaps in pieces
-    auto add = [&](int o, bool output) {
+    auto add = [&](int o, const Shape& shape, bool output) {
       if (output ? !stored.insert(o).second : seen.contains(o)) return;
       const Op& x = flat_.ops[o];
       std::string name = (output ? "out" : "in") + std::to_string(k++);
-      kernel_.args.push_back({name, x.type.dtype, x.type.shape, output});
+      kernel_.args.push_back({name, x.type.dtype, shape, output});
       buffers_.push_back(o);
       if (!output) seen[o] = static_cast<int>(kernel_.args.size()) - 1;
     };
     for (const Inst& i : all_.insts) {
-      if (i.kind == Inst::Kind::load) add(i.op, false);
+      if (i.kind == Inst::Kind::load) add(i.op, i.shape, false);
       for (size_t s = 0; s < i.asked.size(); ++s)
         if (s < i.inputs.size() && i.inputs[s].inst < 0 && i.kind == Inst::Kind::compute && whole(i.asked[s]))
-          add(table_op(i, s), false);
+          add(table_op(i, s), flat_.ops[table_op(i, s)].type.shape, false);
     }
     for (const Inst& i : all_.insts)
-      if (i.kind == Inst::Kind::store) add(i.op, true);
+      if (i.kind == Inst::Kind::store) add(i.op, i.shape, true);
     input_arg_ = std::move(seen);
     constexpr double kMoreThanCaches = 64e6, kLarge = 1e6;
     double written = 0;

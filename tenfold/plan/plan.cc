@@ -22,6 +22,8 @@ constexpr size_t kCousins = 32;  // a value of more users than this does not mak
 constexpr double kLaunchWorth =
     3e-3;  // of the cost: what a launch less may cost, for its buffers and its wait are not counted
 
+constexpr double kTaken = 0.03;  // of what stands under a vote: it is rare, or packed
+
 struct Candidate {
   Lowered lowered;
   Cost cost;
@@ -39,12 +41,14 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   double lanes = m.vector_bytes / 4.0, width = 1;
   if (kernel.vector >= 0)
     width = std::min(lanes, static_cast<double>(kernel.atoms[kernel.vector].extent.hint()));
-  c.memory_seconds = (t.memory_read + t.memory_written) / m.memory_bandwidth +
+  const double moved = t.memory_read + t.memory_written;
+  const bool near = moved <= static_cast<double>(m.shared_cache);  // and still there from the launch before
+  c.memory_seconds = moved / (near ? m.shared_bandwidth : m.memory_bandwidth) +
                      static_cast<double>(t.counts.scratch_bytes) / m.cache_bandwidth;
-  c.compute_seconds = t.counts.flops / m.scalar_rate * (lanes / width);
+  c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
                 0.1 * std::min(c.memory_seconds, c.compute_seconds) +
-                static_cast<double>(t.counts.statements) * m.issue / lanes;
+                t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;
   c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
   return c;

@@ -183,6 +183,10 @@ const Isa& find_isa(std::string_view name) {
   user_error("there is no instruction set {}: take native, avx512, avx2 or portable", name);
 }
 
+std::string machine_class(const Isa& isa) {  // AMD has AVX-512 since Zen 4
+  return isa.avx512 && __builtin_cpu_is("amd") ? "zen4" : isa.name;
+}
+
 std::vector<std::string> runnable_isas() {
   std::vector<std::string> names;
   for (const Isa& isa : kIsas)

@@ -17,6 +17,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "tenfold/tile/program.h"
 
@@ -217,6 +218,8 @@ class Counter {
       w_.changed.clear();
       chain(kernel_.body);
     }
+    traffic.voted = voted_;
+    traffic.issued = issued_;
     traffic.chain = chain_;
     return traffic;
   }
@@ -308,9 +311,11 @@ class Counter {
         const If& vote = *std::get<std::unique_ptr<If>>(item);
         const auto begin = static_cast<int>(w_.boxes.size());
         const double times = times_, votes = votes_;
+        const bool under = std::exchange(under_vote_, true);
         times_ *= vote_;
         votes_ *= vote_;
         visit(vote.body);
+        under_vote_ = under;
         times_ = times;
         votes_ = votes;
         for (size_t i = begin; i < w_.boxes.size(); ++i)
@@ -401,6 +406,10 @@ class Counter {
     statements_ += times_;
     const double points = volume(stmt.axes) * volume(stmt.over);
     flops_ += cost_of(stmt) * (times_ * points);
+    if (under_vote_)
+      voted_ += cost_of(stmt) * (times_ * points);
+    else if (stmt.op != Op::constant)
+      issued_ += times_;
     uint64_t depends = 0;
     for (const Operand& operand : stmt.operands) {
       depends |= w_.depends[operand.value];
@@ -853,7 +862,8 @@ class Counter {
   const std::map<std::string, int64_t>& given_;
   double times_ = 1;  // how often the current statement is executed
   double votes_ = 1;  // the part of it that stems from votes
-  double read_ = 0, written_ = 0, scratch_ = 0, flops_ = 0, statements_ = 0, chain_ = 0;
+  double read_ = 0, written_ = 0, scratch_ = 0, flops_ = 0, voted_ = 0, statements_ = 0, issued_ = 0, chain_ = 0;
+  bool under_vote_ = false;
   bool in_grid_ = false;
 };
 
