@@ -157,7 +157,8 @@ void for_each_kernel(const std::vector<plan::Step>& steps, const auto& visit) {
 
 void run_expand(State& s) {
   s.placements = place_updates(s.core, s.options.donate);
-  s.core = expand(s.core);
+  const auto& allow = s.options.allow;
+  s.core = expand(s.core, std::ranges::find(allow, "online") != allow.end());
 }
 
 void run_plan(State& s) {

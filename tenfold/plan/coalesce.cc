@@ -88,7 +88,8 @@ class Pair {
     if (first == forms.end() || second == forms.end() || second < first) return false;
     if (!std::all_of(first + 1, second, [](const Form& f) { return f.is_point(); })) return false;
     if (shape) {
-      const auto p = static_cast<size_t>(first - forms.begin()), q = static_cast<size_t>(second - forms.begin());
+      const auto p = static_cast<size_t>(first - forms.begin()),
+                 q = static_cast<size_t>(second - forms.begin());
       for (size_t d = p + 1; d < q; ++d)
         if (!((*shape)[d] == Dim(1))) return false;
       if (!((*shape)[p] == all_.space.extent(a_)) || !((*shape)[q] == extent_)) return false;

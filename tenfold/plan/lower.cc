@@ -5,7 +5,10 @@
 #include <unordered_map>
 
 #include "tenfold/base/fault.h"
+#include "tenfold/ir/build.h"
 #include "tenfold/ir/reduce.h"
+#include "tenfold/plan/online.h"
+#include "tenfold/rewrite/simplify.h"
 
 namespace tenfold::plan {
 namespace {
@@ -44,6 +47,7 @@ class Lowering {
         loops_(n_),
         reduced_loops_(n_),
         chain_(n_, 0) {
+    if (choice.online) online_ = find_online(flat, all);
     make_atoms();
     for (size_t i = 0; i < n_; ++i) study(static_cast<int>(i));
     IntList every(n_);
@@ -84,6 +88,9 @@ class Lowering {
   std::vector<Nest> nests_;
   std::set<int> kept_, memory_accumulators_, written_;
   std::unordered_map<int, ValueId> scratch_, variables_;
+  Online online_;
+  std::set<int> running_,
+      rescaled_;  // accumulators that have begun; those that the running maximum has scaled
 
   const Inst& inst(int i) const { return all_.insts[i]; }
   const Op& op(int i) const { return flat_.ops[inst(i).op]; }
@@ -220,6 +227,12 @@ class Lowering {
     return c.kind == Inst::Kind::carry && all_.scope_time[op(p).scope] == a && !contains(inst(u).time, a);
   }
 
+  // Must i stand after the loop over a in which p is made?
+  bool waits(int i, int p, AtomId a, bool in_loop) const {
+    if (p == online_.maximum && in_loop && online_.follows(i)) return false;  // takes it as it runs
+    return ends(p, a, i) || (online_.maximum >= 0 && online_.scales(p) && !online_.follows(i));
+  }
+
   // Is i what the state u of the loop over a starts from?
   bool starts(int i, int u, AtomId a) const {
     return inst(u).kind == Inst::Kind::carry && all_.scope_time[op(u).scope] == a &&
@@ -257,7 +270,8 @@ class Lowering {
     int last = 0;
     for (int i : insts) {
       for (int p : real_inputs(i))
-        if (here[p]) stage[i] = std::max(stage[i], stage[p] + (in_loop[p] && ends(p, a, i) ? 1 : 0));
+        if (here[p])
+          stage[i] = std::max(stage[i], stage[p] + (in_loop[p] && waits(i, p, a, in_loop[i]) ? 1 : 0));
     }
     for (auto i = insts.rbegin(); i != insts.rend(); ++i) {  // loads as late as their first use
       if (!free_to_repeat(*i)) continue;
@@ -293,8 +307,11 @@ class Lowering {
         if (inst(i).kind == Inst::Kind::carry && all_.scope_time[op(i).scope] == a)
           continue;  // its init stands before the loop
         for (int p : real_inputs(i)) {
-          if (!here[p] || body[p] || !repeat(p)) continue;
+          if (!here[p] || body[p]) continue;
           bool earlier = in_loop[p] && !ends(p, a, i) && stage[p] < s;
+          if (earlier && !repeat(p) && online_.maximum >= 0 && online_.scales(p))
+            throw Barrier{"what runs with a maximum cannot be made again"};
+          if (!repeat(p)) continue;
           bool deeper = !in_loop[p] && std::any_of(choice_.order.begin() + depth + 1, choice_.order.end(),
                                                    [&](AtomId b) { return contains(loops_[p], b); });
           if (!earlier && !deeper) continue;
@@ -788,6 +805,10 @@ class Lowering {
   }
 
   void begin_accumulator(int i, Scope& scope, Body& body) {
+    if (online_.maximum >= 0 && memory_accumulators_.contains(i) &&
+        (i == online_.maximum || online_.scales(i)))
+      throw Barrier{"a maximum that runs over several tiles"};
+    running_.insert(i);
     Stmt s;
     s.op = tile::Op::fill;
     s.axes = running_axes(i);
@@ -808,7 +829,39 @@ class Lowering {
     });
   }
 
+  // Multiplies accumulator i by what its degree makes of `shift`, the old maximum less the new one.
+  void rescale(int i, const Operand& shift, Body& body) {
+    const int degree = online_.degrees[i].number;
+    const std::vector<AtomId> ax = kernel_.values[shift.value].axes;
+    const Dtype d = kernel_.values[shift.value].dtype;
+    Operand by = shift;
+    if (degree != 1)
+      by = map(body, "mul", {by, constant(body, Scalar(static_cast<double>(degree)), d)}, ax, d);
+    Stmt s;
+    s.op = tile::Op::accumulate;
+    s.prim = &prim("mul");
+    s.result = variables_.at(i);
+    s.axes = running_axes(i);
+    const NodeRef x = build::parameter(0, {d, {}});
+    s.operands = {convert(body, composed(body, {{x}, {build::map("exp", {x})}, {}}, {by}, ax),
+                          accumulator(op(i).type.dtype))};
+    body.push_back(std::move(s));
+  }
+  // old - now where the maximum has grown, else 0 (and not -inf + inf).
+  Operand shift_of(Body& body, const Operand& grown, const Operand& old, const Operand& now) {
+    const std::vector<AtomId> ax = kernel_.values[old.value].axes;
+    const Dtype d = kernel_.values[old.value].dtype;
+    return map(body, "select", {grown, map(body, "sub", {old, now}, ax, d), constant(body, Scalar(0.0), d)},
+               ax, d);
+  }
+
   void end_accumulator(int i, Scope& scope, Body& body) {
+    running_.erase(i);
+    if (rescaled_.erase(i) && !lanes(online_.maximum).empty()) {  // each lane has had a maximum of its own
+      const Operand old{variables_.at(online_.maximum), {}}, now = scope.at(online_.maximum);
+      const Operand grown = map(body, "less", {old, now}, kernel_.values[old.value].axes, Dtype::boolean);
+      rescale(i, shift_of(body, grown, old, now), body);
+    }
     bool lane = !lanes(i).empty();
     Dtype want = op(i).type.dtype;
     auto collapse = [&](Body& b, Operand from) {
@@ -989,6 +1042,7 @@ class Lowering {
     if (p.kind == Kind::map) {
       std::vector<Operand> operands;
       for (size_t k = 0; k < x.inputs.size(); ++k) operands.push_back(input(body, scope, i, k));
+      if (p.expand) return define(i, composed(body, scalar_graph(n), operands, axes(x.dims)), scope, body);
       Stmt s;
       s.op = tile::Op::map;
       s.prim = &p;
@@ -1107,6 +1161,7 @@ class Lowering {
     }
     if (!memory_accumulators_.contains(i)) {
       s.result = variables_.at(i);
+      if (i == online_.maximum) return run_maximum(std::move(s), scope, body);
       body.push_back(std::move(s));
       return;
     }
@@ -1120,6 +1175,64 @@ class Lowering {
     body.push_back(std::move(c));
     body.push_back(std::move(s));
     write_scratch(body, running_scratch(i), {v, {}}, running_forms(i), running_axes(i));
+  }
+
+  // One step of the maximum, and of all that scales with it where it has grown.
+  void run_maximum(Stmt step, Scope& scope, Body& body) {
+    const Operand now{step.result, {}};
+    Stmt copy;
+    copy.op = tile::Op::copy;
+    copy.axes = step.axes;
+    copy.operands = {now};
+    copy.result = value(kernel_.values[now.value].dtype, copy.axes);
+    const Operand old{copy.result, {}};
+    const std::vector<AtomId> ax = step.axes;
+    body.push_back(std::move(copy));
+    body.push_back(std::move(step));
+    const Operand grown = map(body, "less", {old, now}, ax, Dtype::boolean);
+    auto branch = std::make_unique<tile::If>();
+    branch->mask = grown;
+    const Operand shift = shift_of(branch->body, grown, old, now);
+    for (int i : running_)
+      if (i != online_.maximum && online_.scales(i)) {
+        rescale(i, shift, branch->body);
+        rescaled_.insert(i);
+      }
+    if (!rescaled_.empty()) body.push_back(std::move(branch));
+    // Where nothing but -inf has come yet, x - m is x.
+    const Dtype d = kernel_.values[now.value].dtype;
+    const Operand none =
+        map(body, "equal", {now, constant(body, start(online_.maximum), d)}, ax, Dtype::boolean);
+    scope[online_.maximum] = map(body, "select", {none, constant(body, Scalar(0.0), d), now}, ax, d);
+  }
+
+  // A map that has been left composed, over scalars.
+  static Graph scalar_graph(const Node& n) {
+    Graph g;
+    for (size_t k = 0; k < n.inputs.size(); ++k)
+      g.parameters.push_back(build::parameter(static_cast<int64_t>(k), {n.inputs[k]->dtype(), {}}));
+    g.results = {make(*n.prim, g.parameters, n.attrs)};
+    return g;
+  }
+
+  // The statements of a graph of maps over scalars, point by point over `at`.
+  Operand composed(Body& body, const Graph& graph, const std::vector<Operand>& inputs,
+                   const std::vector<AtomId>& at) {
+    const Graph core = simplify(expand(graph));
+    std::unordered_map<const Node*, Operand> made;
+    for (size_t k = 0; k < inputs.size(); ++k) made[core.parameters[k].get()] = inputs[k];
+    for (const NodeRef& n : topological(core.results)) {
+      if (made.contains(n.get())) continue;
+      if (n->prim->has("constant")) {
+        made[n.get()] = constant(body, n->attrs.scalar("value"), n->dtype());
+        continue;
+      }
+      TENFOLD_CHECK(n->prim->kind == Kind::map, "{} in an expansion of a map", n->prim->name);
+      std::vector<Operand> operands;
+      for (const NodeRef& i : n->inputs) operands.push_back(made.at(i.get()));
+      made[n.get()] = map(body, n->prim->name, std::move(operands), at, n->dtype(), n->attrs);
+    }
+    return made.at(core.results[0].get());
   }
 
   std::string loop_string() const {

@@ -22,6 +22,7 @@ struct Choice {
   AtomId vector = -1;
   std::vector<AtomId> order;  // of the sequential loops, outermost first
   bool keep = true;           // values needed by a later loop are kept in scratch; else recomputed
+  bool online = false;        // a maximum runs beside what is scaled by it
 };
 
 // Which atoms may be parallel, and a good first choice. `unroll`: vectors side by side along the vector atom.

@@ -12,6 +12,7 @@
 #include "tenfold/base/fault.h"
 #include "tenfold/ir/build.h"
 #include "tenfold/plan/lower.h"
+#include "tenfold/plan/online.h"
 
 namespace tenfold::plan {
 namespace {
@@ -47,8 +48,7 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
                      static_cast<double>(t.counts.scratch_bytes) / m.cache_bandwidth;
   c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
-                0.1 * std::min(c.memory_seconds, c.compute_seconds) +
-                t.issued * m.issue / lanes;
+                0.1 * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;
   c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
   return c;
@@ -225,6 +225,12 @@ class Planner {
     return vectors;
   }
 
+  // Costs that differ by less than 2 % are a tie, which fewer bytes decide.
+  static bool better(const Cost& a, const Cost& b) {
+    auto bytes = [](const Cost& c) { return c.bytes_read + c.bytes_written; };
+    return a.seconds < b.seconds * (bytes(a) < bytes(b) * 0.98 ? 1.02 : 0.98);
+  }
+
   Candidate schedule(const std::vector<int>& units, const std::vector<int>& outs, bool search) {
     Candidate best;
     try {
@@ -236,7 +242,7 @@ class Planner {
           Lowered l = lower(flat_, all, c, machine_);
           Cost cost = cost_of(l.kernel, machine_);
           if (tile::scratch_bytes(l.kernel) > machine_.cache) cost.seconds += 1e3;
-          if (best.lowered.buffers.empty() || cost.seconds < best.cost.seconds * 0.98) {
+          if (best.lowered.buffers.empty() || better(cost, best.cost)) {
             best.lowered = std::move(l);
             best.cost = cost;
           }
@@ -259,6 +265,12 @@ class Planner {
         again.keep = false;
         attempt(again);
       }
+      if (granted("online") && choice.order.size() > times && find_online(flat_, all).maximum >= 0) {
+        Choice running = choice;
+        running.keep = false;
+        running.online = true;
+        attempt(running);
+      }
       if (!best.lowered.buffers.empty()) best.barrier.clear();
       if (best.barrier.empty() && best.cost.seconds >= 1e3)
         best.barrier = "what must be kept does not fit the cache";
@@ -266,6 +278,10 @@ class Planner {
       best.barrier = b.why;
     }
     return best;
+  }
+
+  bool granted(std::string_view name) const {
+    return std::find(options_.allow.begin(), options_.allow.end(), name) != options_.allow.end();
   }
 
   const Candidate& candidate(const std::vector<int>& units) {

@@ -4,13 +4,14 @@
 
 namespace tenfold {
 
-Graph expand(const Graph& graph) {
+Graph expand(const Graph& graph, bool but_scaling) {
   Graph result = graph;
   // An expansion may use composed primitives itself; their depth is small and bounded by the records.
   for (bool changed = true; changed;) {
     changed = false;
     result = rewrite::rewrite(result, [&](const NodeRef& node) {
-      if (!node->prim->expand) return rewrite::outputs(node);
+      const bool scales = but_scaling && node->prim->kind == Kind::map && node->prim->degree;
+      if (!node->prim->expand || scales) return rewrite::outputs(node);
       changed = true;
       return node->prim->expand(*node, node->inputs);
     });

@@ -15,7 +15,8 @@ struct SimplifyOptions {
 Graph simplify(const Graph&, const SimplifyOptions& = {});
 
 // The same function over core primitives only: no node of the result, at any depth, has an `expand`.
-Graph expand(const Graph&);
+// `but_scaling`: maps whose degree is known (an exponential that may run with a maximum) stay as they are.
+Graph expand(const Graph&, bool but_scaling = false);
 
 // The scan with n copies of its body per step; the length must be a multiple of n, or have a constant
 // remainder. Returns the outputs.

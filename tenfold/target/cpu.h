@@ -28,7 +28,7 @@ struct Isa {
 // "native" is the widest that this machine runs. UserError for an unknown name or one that this machine
 // cannot run.
 const Isa& find_isa(std::string_view name);
-std::string machine_class(const Isa&);      // the machine record of this processor with these instructions
+std::string machine_class(const Isa&);     // the machine record of this processor with these instructions
 std::vector<std::string> runnable_isas();  // narrowest first
 
 // Names of the symbols in a kernel's dims, sorted: the order of the `symbols` argument.

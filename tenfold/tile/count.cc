@@ -862,7 +862,8 @@ class Counter {
   const std::map<std::string, int64_t>& given_;
   double times_ = 1;  // how often the current statement is executed
   double votes_ = 1;  // the part of it that stems from votes
-  double read_ = 0, written_ = 0, scratch_ = 0, flops_ = 0, voted_ = 0, statements_ = 0, issued_ = 0, chain_ = 0;
+  double read_ = 0, written_ = 0, scratch_ = 0, flops_ = 0, voted_ = 0, statements_ = 0, issued_ = 0,
+         chain_ = 0;
   bool under_vote_ = false;
   bool in_grid_ = false;
 };

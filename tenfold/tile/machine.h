@@ -9,21 +9,21 @@
 namespace tenfold::tile {
 
 struct Machine {
-  std::string_view name;           // "avx512", "avx2", "portable"
-  int units = 2;                   // blocks that run at once
-  int vector_bytes = 64;           // of one register
-  int registers = 32;              // vector registers
-  int64_t cache = 512 << 10;       // bytes of fast memory of one unit (L2 share)
-  double memory_bandwidth = 11e9;  // bytes/s from memory, one unit
+  std::string_view name;            // "avx512", "avx2", "portable"
+  int units = 2;                    // blocks that run at once
+  int vector_bytes = 64;            // of one register
+  int registers = 32;               // vector registers
+  int64_t cache = 512 << 10;        // bytes of fast memory of one unit (L2 share)
+  double memory_bandwidth = 11e9;   // bytes/s from memory, one unit
   int64_t shared_cache = 16 << 20;  // bytes of the cache between, which all units share
   double shared_bandwidth = 22e9;   // bytes/s of it, one unit
-  double cache_bandwidth = 90e9;   // bytes/s of the cache, one unit
-  double scalar_rate = 35e9;       // cost units/s of one unit when vectorised
-  double launch = 2e-6;            // s, a parallel region
-  double serial_launch = 0.1e-6;   // s, a launch run by the calling thread alone
-  double call = 1e-6;              // s, a call of a compiled function from Python, before its first launch
-  double issue = 3e-9;             // s, one tile statement that is not unrolled away
-  double serial_limit = 20e-6;     // s of work under which a launch stays on the calling thread
+  double cache_bandwidth = 90e9;    // bytes/s of the cache, one unit
+  double scalar_rate = 35e9;        // cost units/s of one unit when vectorised
+  double launch = 2e-6;             // s, a parallel region
+  double serial_launch = 0.1e-6;    // s, a launch run by the calling thread alone
+  double call = 1e-6;               // s, a call of a compiled function from Python, before its first launch
+  double issue = 3e-9;              // s, one tile statement that is not unrolled away
+  double serial_limit = 20e-6;      // s of work under which a launch stays on the calling thread
 };
 
 std::span<const Machine> machines();

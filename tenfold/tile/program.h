@@ -249,7 +249,7 @@ struct Traffic {
   double memory_written = 0;
   double voted = 0;   // of counts.flops, those that stand under a vote
   double issued = 0;  // of counts.statements, those that are neither constants nor under a vote
-  double chain = 0;  // longest dependent chain of scalar operations in one block
+  double chain = 0;   // longest dependent chain of scalar operations in one block
 };
 Traffic count(const Kernel&, int64_t cache_bytes, const std::map<std::string, int64_t>& symbols = {},
               double vote = 1.0);

@@ -3,6 +3,7 @@
 #include "tenfold/plan/plan.h"
 
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -91,13 +92,16 @@ struct Machinist {
   }
 };
 
-int check(const Graph& g, std::string_view machine = "avx512", bool fuse = true, double tolerance = 1e-5) {
+// The number of launches; `read`: bytes beyond the cache.
+int check(const Graph& g, const tile::Machine& machine, const plan::Options& options, double tolerance,
+          double* read = nullptr) {
   std::mt19937 rng(7);
   std::vector<Array> inputs;
   for (const NodeRef& p : g.parameters) inputs.push_back(random_array(p->type(), rng));
-  plan::Options options;
-  options.fuse = fuse;
-  plan::Plan p = plan::make_plan(g, tile::machine(machine), options);
+  plan::Plan p = plan::make_plan(g, machine, options);
+  if (read) *read = 0;
+  for (const plan::Step& s : p.steps)
+    if (auto* l = std::get_if<plan::Launch>(&s.what); l && read) *read += l->cost.bytes_read;
   Machinist m{p, {}};
   for (const plan::Buffer& b : p.buffers)
     m.buffers.push_back(b.kind == plan::Buffer::Kind::input ? inputs[b.index]
@@ -126,6 +130,11 @@ int check(const Graph& g, std::string_view machine = "avx512", bool fuse = true,
     }
   }
   return m.launches;
+}
+int check(const Graph& g, std::string_view machine = "avx512", bool fuse = true, double tolerance = 1e-5) {
+  plan::Options options;
+  options.fuse = fuse;
+  return check(g, tile::machine(machine), options, tolerance);
 }
 
 NodeRef in(int k, Shape s, Dtype d = Dtype::f32) { return parameter(k, {d, std::move(s)}); }
@@ -166,6 +175,50 @@ TEST(Plan, LayerNorm) {
   EXPECT_EQ(check({{x, g, b}, {layernorm(x, g, b)}, {}}), 1);
   NodeRef h = x + r;
   EXPECT_EQ(check({{x, g, b, r}, {layernorm(h, g, b), h}, {}}), 1);
+}
+// A row that does not fit is read once less where a maximum may run beside what is scaled by it.
+TEST(Plan, OnlineMaximum) {
+  tile::Machine starved = tile::machine("generic");
+  starved.memory_bandwidth = 1e8;
+  const double row = 4 * 16384 * 4;
+  const Shape shape{4, 16384};
+  NodeRef x = in(0, shape);
+  const NodeRef column = iota(shape, 1, Dtype::i32),
+                late = map("less", {column, full(Scalar(3000), column->type())});
+  const NodeRef masked = select(late, full(Scalar(-std::numeric_limits<double>::infinity()), x->type()), x);
+  for (const NodeRef& logits : {x, masked}) {
+    const NodeRef m = reduce("max", logits, {1}), e = map("exp", {logits - rows(m, shape)});
+    const NodeRef sum = reduce("sum", e, {1});
+    plan::Options online;
+    online.allow = {"online"};
+    double read = 0;
+    EXPECT_EQ(check({{x}, {e / rows(sum, shape)}, {}}, starved, {}, 1e-5, &read), 1);
+    EXPECT_EQ(read, 3 * row);
+    EXPECT_EQ(check({{x}, {e / rows(sum, shape)}, {}}, starved, online, 1e-5, &read), 1);
+    EXPECT_EQ(read, 2 * row);
+    const NodeRef squares = reduce("sum", e * e, {1});  // of degree 2
+    EXPECT_EQ(check({{x}, {map("log", {sum}) + m, squares / sum}, {}}, starved, {}, 1e-5, &read), 1);
+    EXPECT_EQ(read, 2 * row);
+    EXPECT_EQ(check({{x}, {map("log", {sum}) + m, squares / sum}, {}}, starved, online, 1e-5, &read), 1);
+    EXPECT_EQ(read, row);
+    // A value that does not scale waits for the final maximum.
+    EXPECT_EQ(check({{x}, {reduce("sum", map("tanh", {logits - rows(m, shape)}), {1}) / sum}, {}}, starved,
+                    online, 1e-4),
+              1);
+  }
+}
+TEST(Plan, AdjacentAxesAreOne) {
+  NodeRef x = in(0, {1000, 4}), y = in(1, {4});
+  auto loops = [](const Graph& g) {
+    return std::get<plan::Launch>(plan::make_plan(g, tile::machine("avx512")).steps[0].what).loops;
+  };
+  EXPECT_EQ(loops({{x}, {x * 2.0}, {}}), "IO ii");
+  EXPECT_EQ(loops({{x, y}, {x * broadcast_to(y, {1000, 4})}, {}}), "I JO ji");  // y has one of the two alone
+  check({{x, y}, {x * broadcast_to(y, {1000, 4}), x + 1.0}, {}});
+  NodeRef z = in(0, {6, 4, 5}), w = in(1, {4, 6, 5});
+  check({{z, w}, {transpose(z * 2.0, {1, 0, 2}) + w, z + 1.0}, {}});
+  check({{z}, {reduce("sum", z, {2}), slice(z, {0, 0, 0}, {6, 4, 4}, {1, 1, 1})}, {}});
+  check({{z}, {reshape(z, {24, 5}) * 2.0 + reshape(iota({120}, 0, Dtype::f32), {24, 5})}, {}});
 }
 TEST(Plan, RowAndColumnSums) {
   NodeRef x = in(0, {40, 70});
