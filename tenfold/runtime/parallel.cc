@@ -1,7 +1,9 @@
 #include "tenfold/runtime/parallel.h"
 
 #include <algorithm>
+#include <exception>
 #include <thread>
+#include <vector>
 
 #include <oneapi/tbb/blocked_range.h>
 #include <oneapi/tbb/parallel_for.h>
@@ -11,6 +13,14 @@
 #include "tenfold/base/error.h"
 #include "tenfold/base/knobs.h"
 #include "tenfold/runtime/allocator.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define TENFOLD_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TENFOLD_THREAD_SANITIZER 1
+#endif
+#endif
 
 namespace tenfold {
 namespace {
@@ -23,11 +33,44 @@ int threads_wanted() {
                    : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+#ifdef TENFOLD_THREAD_SANITIZER
+// oneTBB is not instrumented, so its forks and joins are invisible to the sanitizer: threads whose are seen.
+template <class Part>
+void for_each_part(int64_t parts, const Part& part) {
+  std::vector<std::exception_ptr> errors(static_cast<size_t>(parts));
+  const auto run = [&](int64_t p) {
+    try {
+      part(p);
+    } catch (...) {
+      errors[static_cast<size_t>(p)] = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int64_t p = 1; p < parts; ++p) threads.emplace_back(run, p);
+  run(0);
+  for (std::thread& thread : threads) thread.join();
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+}
+#else
 // Never destroyed: kernels may run while the process ends.
 tbb::task_arena& arena() {
   static auto* const instance = new tbb::task_arena(thread_count());
   return *instance;
 }
+
+template <class Part>
+void for_each_part(int64_t parts, const Part& part) {
+  arena().execute([&] {
+    tbb::parallel_for(
+        tbb::blocked_range<int64_t>(0, parts, 1),
+        [&](const tbb::blocked_range<int64_t>& range) {
+          for (int64_t p = range.begin(); p < range.end(); ++p) part(p);
+        },
+        tbb::static_partitioner());
+  });
+}
+#endif
 
 struct Scratch {
   void* block = nullptr;
@@ -50,15 +93,7 @@ void parallel_ranges(int64_t blocks, RangeBody body, void* context) {
     body(context, 0, blocks);
     return;
   }
-  arena().execute([=] {
-    tbb::parallel_for(
-        tbb::blocked_range<int64_t>(0, parts, 1),
-        [=](const tbb::blocked_range<int64_t>& range) {
-          for (int64_t part = range.begin(); part < range.end(); ++part)
-            body(context, blocks * part / parts, blocks * (part + 1) / parts);
-        },
-        tbb::static_partitioner());
-  });
+  for_each_part(parts, [=](int64_t p) { body(context, blocks * p / parts, blocks * (p + 1) / parts); });
 }
 
 void* thread_scratch(int64_t bytes) {

@@ -108,6 +108,16 @@ TEST(Parallel, RangesCoverEachBlockOnce) {
   }
 }
 
+TEST(Parallel, AnExceptionReachesTheCaller) {
+  EXPECT_THROW(parallel_ranges(
+                   1000,
+                   [](void*, int64_t, int64_t end) {
+                     if (end == 1000) user_error("the last");
+                   },
+                   nullptr),
+               UserError);
+}
+
 TEST(Parallel, ScratchIsAligned) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(thread_scratch(100)) % 64, 0u);
   EXPECT_EQ(thread_scratch(50), thread_scratch(80));
