@@ -95,7 +95,9 @@ NodeRef integers(const NodeRef& key, const Shape& shape, const NodeRef& offset, 
     user_error("integers: low is {} and high is {}, but both must be scalars of one integer dtype.",
                low->type().str(), high->type().str());
   const NodeRef words = bits(key, shape, offset);
-  const NodeRef range = build::broadcast_to(convert(high - low, Dtype::u32), words->shape());
+  // In i64, where the difference of narrow integers does not wrap.
+  const NodeRef count = convert(high, Dtype::i64) - convert(low, Dtype::i64);
+  const NodeRef range = build::broadcast_to(convert(count, Dtype::u32), words->shape());
   return convert(map("multiply_high", {words, range}), low->dtype()) + low;
 }
 

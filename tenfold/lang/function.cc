@@ -302,7 +302,8 @@ Tensor arange(const Operand& start, const Operand& stop, const Operand& step, st
   const bool whole = start.number().is_int() && stop.number().is_int() && step.number().is_int();
   const Dtype d = dtype ? *dtype : whole ? Dtype::i64 : Dtype::f32;
   if (step.number().f() == 0) fail("arange: the step is 0", parts);
-  const double count = std::max(0.0, std::ceil((stop.number().f() - start.number().f()) / step.number().f()));
+  const double count = std::max(std::ceil((stop.number().f() - start.number().f()) / step.number().f()), 0.0);
+  if (std::isnan(count)) fail("arange: start, stop or step is not a number", parts);
   if (!(count < 1e12)) fail(fmt::format("arange: {} elements are too many", count), parts);
   const Dtype wide = whole ? Dtype::i64 : d == Dtype::f64 || is_int(d) ? Dtype::f64 : Dtype::f32;
   NodeRef node = build::iota({Dim(static_cast<int64_t>(count))}, 0, wide);
@@ -634,26 +635,31 @@ Tensor take(const Operand& x, const Operand& indices, std::optional<int64_t> axi
 
 namespace {
 
-Operands with_starts(Operands first, const Operands& starts) {
-  for (const Operand& s : starts) first.push_back(settle(s, Dtype::i64));
+Operands with_starts(std::string_view function, Operands first, const Operands& starts) {
+  for (const Operand& s : starts) {
+    if (!is_int(s.dtype()))
+      fail(fmt::format("{}: a start must be an integer, but it is {}", function, name(s.dtype())), {&s, 1});
+    first.push_back(settle(s, Dtype::i64));
+  }
   return first;
 }
 
 }  // namespace
 
 Tensor dynamic_slice(const Operand& x, const Operands& start, const Shape& sizes) {
-  return compose("dynamic_slice", with_starts({x}, start), [&](Nodes in) {
+  return compose("dynamic_slice", with_starts("dynamic_slice", {x}, start), [&](Nodes in) {
     for (size_t i = 1; i < in.size(); ++i) in[i] = build::convert(in[i], Dtype::i64);
     return make("dynamic_slice", in, {{"sizes", sizes}});
   });
 }
 
 Tensor update_slice(const Operand& x, const Operand& update, const Operands& starts) {
-  return compose("update_slice", with_starts({x, settle(update, x.dtype())}, starts), [&](Nodes in) {
-    in[1] = build::convert(in[1], in[0]->dtype());
-    for (size_t i = 2; i < in.size(); ++i) in[i] = build::convert(in[i], Dtype::i64);
-    return make("update_slice", in);
-  });
+  return compose("update_slice", with_starts("update_slice", {x, settle(update, x.dtype())}, starts),
+                 [&](Nodes in) {
+                   in[1] = build::convert(in[1], in[0]->dtype());
+                   for (size_t i = 2; i < in.size(); ++i) in[i] = build::convert(in[i], Dtype::i64);
+                   return make("update_slice", in);
+                 });
 }
 
 // ---- contractions
@@ -727,6 +733,8 @@ Spec parse_spec(std::string_view text, const Operands& operands) {
     bool found = false;
     for (const std::string& input : spec.inputs) found |= input.find(c) != std::string::npos;
     if (!found) fail(fmt::format("einsum \"{}\": axis {} of the result is in no input", text, c), operands);
+    if (std::ranges::count(spec.output, c) > 1)
+      fail(fmt::format("einsum \"{}\": axis {} stands twice in the result", text, c), operands);
   }
   for (size_t i = 0; i < spec.inputs.size(); ++i)
     for (char c : spec.inputs[i])

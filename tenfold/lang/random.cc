@@ -30,6 +30,12 @@ NodeRef offset_for(const NodeRef& key, const NodeRef& offset) {
                              Shape(key->shape().begin(), key->shape().end() - 1));
 }
 
+bool holds(Dtype dtype, const Scalar& integer) {
+  const Scalar rounded = integer.round_to(dtype);
+  const auto is_negative = [](const Scalar& s) { return s.is_i64() && s.i() < 0; };
+  return rounded.u() == integer.u() && is_negative(rounded) == is_negative(integer);
+}
+
 // Numbers become arguments in eager code, so that another offset needs no other program.
 Operands with_key(const Operand& key, std::initializer_list<Operand> others) {
   Operands out{key};
@@ -60,6 +66,9 @@ Tensor split(const Operand& key, int64_t count) {
 
 Tensor fold_in(const Operand& key, const Operand& data) {
   check_key("fold_in", key);
+  if (!is_int(data.dtype()))
+    fail(fmt::format("random.fold_in: the data must be an integer, but it is {}", name(data.dtype())),
+         {&data, 1});
   return compose("random.fold_in", with_key(key, {data}),
                  [](const Nodes& in) { return make("fold_in", {in[0], offset_for(in[0], in[1])}); });
 }
@@ -100,8 +109,21 @@ Tensor integers(const Operand& key, const Operand& low, const Operand& high, con
   if (!is_int(dtype))
     fail(fmt::format("random.integers: the dtype must be an integer one, but it is {}", name(dtype)),
          {&key, 1});
+  for (const Operand* bound : {&low, &high}) {
+    if (!is_int(bound->dtype()))
+      fail(fmt::format("random.integers: low and high must be integers, but one is {}", name(bound->dtype())),
+           {bound, 1});
+    if (bound->is_number() && !holds(dtype, bound->number()))
+      fail(fmt::format("random.integers: {} does not fit into {}; pass a wider dtype", bound->number().str(),
+                       name(dtype)),
+           {&key, 1});
+  }
   if (low.is_number() && high.is_number() && low.number().i() >= high.number().i())
     fail(fmt::format("random.integers: low is {} and high is {}; there is no integer in between",
+                     low.number().i(), high.number().i()),
+         {&key, 1});
+  if (low.is_number() && high.is_number() && high.number().u() - low.number().u() >= uint64_t{1} << 32)
+    fail(fmt::format("random.integers: from {} to {} there are 2^32 integers or more; a word has 32 bits",
                      low.number().i(), high.number().i()),
          {&key, 1});
   return compose("random.integers", with_key(key, {offset, low, high}), [&](const Nodes& in) {

@@ -211,7 +211,10 @@ Tensors vmap(const Function& function, const Tensors& arguments, const std::vect
     user_error("vmap: no argument has a batch axis, so there is nothing to go over.\n  called at {}",
                where.str());
 
-  const Traced traced = trace("vmap", where, types, function);
+  Traced traced = trace("vmap", where, types, function);
+  for (size_t k = 0; k < traced.results.size(); ++k)  // plain numbers
+    if (traced.weak[k] && traced.results[k]->dtype() == Dtype::f64)
+      traced.results[k] = build::convert(traced.results[k], Dtype::f32);
   const build::Closed closed = build::close(traced.parameters, traced.results);
   batched.resize(closed.graph->parameters.size(), false);
   std::vector<bool> forced;
