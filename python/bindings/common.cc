@@ -168,6 +168,7 @@ std::optional<Tensor> from_python_buffer(PyObject* object, std::optional<bool> c
 // ---- nested lists
 
 void list_shape(nb::handle object, size_t depth, Ints& shape, Location where) {
+  const Level level;
   if (!is_sequence(object)) {
     if (depth != shape.size())
       user_error("asarray: the nested lists are ragged: some go deeper than others.\n  called at {}",
@@ -198,6 +199,7 @@ void list_numbers(nb::handle object, std::vector<Scalar>& into, Location where) 
 }
 
 bool holds_arrays(nb::handle object) {
+  const Level level;
   if (!is_sequence(object)) return !to_number(object.ptr());
   for (nb::handle item : object)
     if (holds_arrays(item)) return true;
@@ -220,10 +222,19 @@ Tensor from_list(nb::handle object, std::optional<Dtype> dtype, Location where) 
     d = *dtype;
   else if (!numbers.empty()) {
     int rank = 0;
-    for (const Scalar& s : numbers)
+    bool is_wide = false, is_negative = false;
+    for (const Scalar& s : numbers) {
       rank = std::max(rank, s.is_bool() ? 0 : s.is_int() ? 1 : s.is_f64() ? 2 : 3);
+      is_wide |= s.is_u64();
+      is_negative |= s.is_i64() && s.i() < 0;
+    }
     constexpr Dtype kDefaults[] = {Dtype::boolean, Dtype::i64, Dtype::f32, Dtype::complex64};
-    d = kDefaults[rank];
+    d = rank == 1 && is_wide ? Dtype::u64 : kDefaults[rank];
+    if (d == Dtype::u64 && is_negative)
+      user_error(
+          "asarray: a list holds integers below 0 and above 2^63 - 1, which no dtype has both.\n  called at "
+          "{}\n  Pass dtype=tn.float64, say.",
+          where.str());
   }
   auto buffer = std::make_shared<Buffer>(numbers.size() * static_cast<size_t>(size_of(d)));
   for (size_t i = 0; i < numbers.size(); ++i) {
@@ -280,7 +291,9 @@ std::optional<Scalar> to_number(PyObject* o) {
     const unsigned long long wide = overflow > 0 ? PyLong_AsUnsignedLongLong(o) : 0;
     if (overflow < 0 || PyErr_Occurred()) {
       PyErr_Clear();
-      user_error("the integer {} does not fit into 64 bits", str_of(o));
+      user_error(
+          "the integer {} does not fit into 64 bits.\n  called at {}\n  Pass a smaller one, or a float.",
+          str_of(o), here().str());
     }
     return Scalar(static_cast<uint64_t>(wide));
   }
@@ -296,9 +309,22 @@ Operand to_operand(nb::handle h, Location where) {
 
 Tensor to_tensor(nb::handle h, std::optional<Dtype> dtype, std::optional<bool> copy, Location where) {
   PyObject* o = h.ptr();
-  if (const Tensor* t = tensor_of(o))
-    return dtype && *dtype != t->dtype() ? lang::astype({*t, where}, *dtype) : *t;
-  if (const auto number = to_number(o)) {
+  const auto check_copy = [&](bool must_copy, const std::string& reason) {
+    if (must_copy && copy == false)
+      user_error(
+          "asarray: copy=False was asked for, but {}.\n  called at {}\n  Pass copy=None to let it be "
+          "copied.",
+          reason, where.str());
+  };
+  const auto converted = [&](const Tensor& t) {
+    if (!dtype || *dtype == t.dtype()) return t;
+    check_copy(true, fmt::format("the elements are {} and {} was asked for", name(t.dtype()), name(*dtype)));
+    return lang::astype({t, where}, *dtype);
+  };
+  if (const Tensor* t = tensor_of(o)) return converted(*t);
+  const auto number = to_number(o);
+  check_copy(number || is_sequence(h), fmt::format("a {} has no memory to share", type_name(o)));
+  if (number) {
     const Operand operand(*number, where);
     return lang::full({}, operand, dtype ? *dtype : operand.dtype());
   }
@@ -317,7 +343,7 @@ Tensor to_tensor(nb::handle h, std::optional<Dtype> dtype, std::optional<bool> c
         "a {} cannot become a tensor.\n  called at {}\n  Pass a number, a list of numbers, or an array "
         "(NumPy, DLPack, buffer protocol).",
         type_name(o), where.str());
-  return dtype && *dtype != made->dtype() ? lang::astype({*made, where}, *dtype) : *made;
+  return converted(*made);
 }
 
 Borrowed::Borrowed(Borrowed&& other) noexcept
@@ -378,8 +404,6 @@ const char* buffer_format(Dtype d) {
   return kFormats[static_cast<size_t>(d)];
 }
 
-namespace {
-
 int64_t to_int(nb::handle h, std::string_view what) {
   const nb::object index = nb::steal(PyNumber_Index(h.ptr()));
   if (!index) {
@@ -387,10 +411,13 @@ int64_t to_int(nb::handle h, std::string_view what) {
     user_error("{} must be an integer, but a {} came.\n  called at {}", what, type_name(h.ptr()),
                here().str());
   }
-  return nb::cast<int64_t>(index);
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow)
+    user_error("{} is {}, which does not fit into 64 bits.\n  called at {}", what, str_of(index),
+               here().str());
+  return value;
 }
-
-}  // namespace
 
 Shape to_shape(nb::handle h) {
   if (!is_sequence(h)) return {to_int(h, "an extent")};
@@ -399,11 +426,11 @@ Shape to_shape(nb::handle h) {
   return shape;
 }
 
-lang::Axes to_axes(nb::handle h) {
+lang::Axes to_axes(nb::handle h, std::string_view what) {
   if (h.is_none()) return {};
-  if (!is_sequence(h)) return Ints{to_int(h, "an axis")};
+  if (!is_sequence(h)) return Ints{to_int(h, what)};
   Ints axes;
-  for (nb::handle item : h) axes.push_back(to_int(item, "an axis"));
+  for (nb::handle item : h) axes.push_back(to_int(item, what));
   return axes;
 }
 
@@ -457,9 +484,34 @@ bool is_dataclass(PyObject* o) {
 
 nb::object type_of(nb::handle h) { return nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(h.ptr()))); }
 
+constexpr int kMostLevels = 500;
+thread_local int levels = 0;
+
 }  // namespace
 
+Level::Level() {
+  if (levels >= kMostLevels)
+    user_error(
+        "lists or structures are nested more than {} deep; perhaps one contains itself.\n  called at {}",
+        kMostLevels, here().str());
+  ++levels;
+}
+
+Level::~Level() { --levels; }
+
+const std::vector<Field>& fields_of(nb::handle type) {
+  // By the type, which is kept: there are few.
+  static auto* const known = new std::unordered_map<PyObject*, std::vector<Field>>;
+  if (const auto found = known->find(type.ptr()); found != known->end()) return found->second;
+  std::vector<Field> fields;
+  for (nb::handle field : nb::module_::import_("dataclasses").attr("fields")(type))
+    fields.push_back({field.attr("name"), nb::cast<bool>(field.attr("init"))});
+  Py_INCREF(type.ptr());
+  return known->emplace(type.ptr(), std::move(fields)).first->second;
+}
+
 Tree flatten(nb::handle h, std::vector<nb::object>& leaves) {
+  const Level level;
   PyObject* o = h.ptr();
   Tree tree;
   if (h.is_none()) {
@@ -478,12 +530,13 @@ Tree flatten(nb::handle h, std::vector<nb::object>& leaves) {
   } else if (PyDict_Check(o)) {
     tree.kind = Tree::Kind::dict;
     tree.type = nb::steal(PyDict_Keys(o));
-    for (nb::handle key : tree.type) tree.children.push_back(flatten(PyDict_GetItem(o, key.ptr()), leaves));
+    const nb::object values = nb::steal(PyDict_Values(o));
+    for (nb::handle value : values) tree.children.push_back(flatten(value, leaves));
   } else if (is_dataclass(o)) {
     tree.kind = Tree::Kind::data;
     tree.type = type_of(h);
-    for (nb::handle name : tree.type.attr("__dataclass_fields__"))
-      tree.children.push_back(flatten(nb::getattr(h, name), leaves));
+    for (const Field& field : fields_of(tree.type))
+      tree.children.push_back(flatten(nb::getattr(h, field.name), leaves));
   } else {
     leaves.push_back(nb::borrow(h));
   }
@@ -516,10 +569,16 @@ nb::object build(const Tree& tree, const Leaf*& leaves, ToObject to_object) {
                      build(tree.children[i], leaves, to_object).release().ptr());
   if (tree.kind == Tree::Kind::tuple) return items;
   if (tree.kind == Tree::Kind::named) return tree.type(*nb::borrow<nb::tuple>(items));
-  nb::dict fields;
-  size_t i = 0;
-  for (nb::handle name : tree.type.attr("__dataclass_fields__")) fields[name] = items[i++];
-  return tree.type(**fields);
+  const std::vector<Field>& fields = fields_of(tree.type);
+  nb::dict arguments;
+  for (size_t i = 0; i < fields.size(); ++i)
+    if (fields[i].is_argument) arguments[fields[i].name] = items[i];
+  nb::object made = tree.type(**arguments);
+  for (size_t i = 0; i < fields.size(); ++i)  // frozen ones too
+    if (!fields[i].is_argument &&
+        PyObject_GenericSetAttr(made.ptr(), fields[i].name.ptr(), nb::object(items[i]).ptr()))
+      throw nb::python_error();
+  return made;
 }
 
 }  // namespace
@@ -546,7 +605,7 @@ std::vector<std::string> child_names(const Tree& tree) {
   if (tree.kind == Tree::Kind::named)
     for (nb::handle name : tree.type.attr("_fields")) out.push_back("." + str_of(name));
   else if (tree.kind == Tree::Kind::data)
-    for (nb::handle name : tree.type.attr("__dataclass_fields__")) out.push_back("." + str_of(name));
+    for (const Field& field : fields_of(tree.type)) out.push_back("." + str_of(field.name));
   else if (tree.kind == Tree::Kind::dict)
     for (nb::handle key : tree.type) out.push_back("[" + str_of(nb::repr(key)) + "]");
   else

@@ -65,9 +65,10 @@ class Borrowed {
 // ---- small conversions
 Dtype to_dtype(nb::handle);  // a Dtype, "f32", "float32", float, numpy.float32 ...
 std::optional<Dtype> to_optional_dtype(nb::handle);
-const char* buffer_format(Dtype);  // null if the buffer protocol has none
-Shape to_shape(nb::handle);        // an integer, or a sequence of them
-lang::Axes to_axes(nb::handle);    // None, an integer, or a sequence
+const char* buffer_format(Dtype);                                   // null if the buffer protocol has none
+int64_t to_int(nb::handle, std::string_view what);                  // UserError: "what must be an integer"
+Shape to_shape(nb::handle);                                         // an integer, or a sequence of them
+lang::Axes to_axes(nb::handle, std::string_view what = "an axis");  // None, an integer, or a sequence
 nb::object python_number(const Scalar&);
 nb::tuple python_shape(const Shape&);
 std::string str_of(nb::handle);
@@ -79,6 +80,22 @@ struct Tree {
   std::vector<Tree> children;
   nb::object type;  // of a named tuple or a dataclass; of a dict its keys
 };
+
+// One level of a recursion into a Python object: UserError where it has no end.
+class Level {
+ public:
+  Level();
+  ~Level();
+  Level(const Level&) = delete;
+  Level& operator=(const Level&) = delete;
+};
+
+// The fields of a dataclass; no class variables.
+struct Field {
+  nb::object name;
+  bool is_argument;  // of its constructor
+};
+const std::vector<Field>& fields_of(nb::handle type);
 
 Tree flatten(nb::handle, std::vector<nb::object>& leaves);
 nb::object unflatten(const Tree&, const Tensor*& leaves);

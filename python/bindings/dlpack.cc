@@ -1,4 +1,5 @@
 // DLPack, both versions of its structures (https://dmlc.github.io/dlpack/latest/c_api.html).
+#include <algorithm>
 #include <cstring>
 
 #include "common.h"
@@ -111,7 +112,7 @@ void copy_strided(const Array& a, int32_t axis, const std::byte* from, int64_t b
 }
 
 bool is_row_major(const Array& a) {
-  if (!a.strides) return true;
+  if (!a.strides || std::count(a.shape, a.shape + a.ndim, 0) > 0) return true;
   int64_t expected = 1;
   for (int32_t d = a.ndim - 1; d >= 0; --d) {
     if (a.shape[d] != 1 && a.strides[d] != expected) return false;
@@ -125,10 +126,18 @@ bool is_row_major(const Array& a) {
 Tensor dlpack_import(nb::handle object, std::optional<bool> copy, Location where) {
   nb::object capsule;
   try {
-    capsule = object.attr("__dlpack__")(nb::arg("max_version") = nb::make_tuple(1, 0));
+    try {
+      capsule = object.attr("__dlpack__")(nb::arg("max_version") = nb::make_tuple(1, 0));
+    } catch (nb::python_error& error) {
+      if (!error.matches(PyExc_TypeError)) throw;
+      capsule = object.attr("__dlpack__")();  // it knows the first version only
+    }
   } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_TypeError)) throw;
-    capsule = object.attr("__dlpack__")();  // it knows the first version only
+    if (!error.matches(PyExc_Exception)) throw;
+    user_error(
+        "asarray: a {} does not give its memory away: {}\n  called at {}\n  Convert the array first, to "
+        "float32, say.",
+        type_name(object.ptr()), str_of(error.value()), where.str());
   }
   const bool versioned = PyCapsule_IsValid(capsule.ptr(), kNameVersioned);
   if (!versioned && !PyCapsule_IsValid(capsule.ptr(), kName))
@@ -182,7 +191,8 @@ Tensor dlpack_import(nb::handle object, std::optional<bool> copy, Location where
 }
 
 nb::object dlpack_export(const Tensor& t, nb::handle max_version, nb::handle copy) {
-  const bool versioned = !max_version.is_none() && nb::cast<int>(max_version[0]) >= 1;
+  const bool versioned = !max_version.is_none() && nb::len(max_version) > 0 &&
+                         to_int(max_version[0], "__dlpack__: the major part of max_version") >= 1;
   // The first version cannot say "read-only": whoever speaks it gets a copy of its own.
   const bool must_copy = !versioned || (!copy.is_none() && nb::cast<bool>(copy));
   auto kept = std::make_unique<Export>(Export{t, t.buffer(), {}, {}});

@@ -229,7 +229,15 @@ void bind_env(nb::module_& m) {
       .def(
           "reset",
           [](const Known& k, nb::handle key) {
-            return k.state(k.environment->reset(one_tensor(key, here())));
+            const Location where = here();
+            const Tensor one = one_tensor(key, where);
+            if (one.dtype() != Dtype::u32 || !(one.type() == Type{Dtype::u32, {2}}))
+              user_error(
+                  "reset of {}: the key is {}, but it must be u32[2], as random.key(seed) makes it.\n  "
+                  "called "
+                  "at {}",
+                  k.environment->name(), one.type().str(), where.str());
+            return k.state(k.environment->reset(one));
           },
           nb::arg("key"), "The state at the start of an episode: a named tuple.")
       .def(
@@ -265,7 +273,7 @@ void bind_env(nb::module_& m) {
     for (const env::Known& k : env::known()) out[k.id.c_str()] = k.doc;
     return out;
   });
-  m.def("rollout_graph", &rollout, nb::arg("env"), nb::arg("policy").none(), nb::arg("num_envs"),
+  m.def("rollout_graph", &rollout, nb::arg("env").none(), nb::arg("policy").none(), nb::arg("num_envs"),
         nb::arg("steps"), nb::arg("emit"), nb::arg("key"), nb::arg("start").none(), nb::arg("state").none(),
         nb::arg("carry").none());
 }

@@ -17,8 +17,16 @@ using compile::LaunchCost;
 // Times launches between __enter__ and __exit__.
 class ProfileScope {
  public:
-  void enter() { profile_ = std::make_unique<Profile>(); }
+  void enter() {
+    if (profile_)
+      user_error("profile: it is measuring already.\n  called at {}\n  Take another tn.profile().",
+                 here().str());
+    profile_ = std::make_unique<Profile>();
+  }
   void exit() {
+    if (!profile_)
+      user_error("profile: it was not entered.\n  called at {}\n  Use it as `with tn.profile() as p:`.",
+                 here().str());
     rows_ = profile_->rows();
     text_ = profile_->str();
     launches_ = profile_->launches();

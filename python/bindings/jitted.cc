@@ -25,8 +25,9 @@ struct Jitted::Call {
   std::string signature;
   std::vector<Leaf> leaves;
   std::vector<PyObject*> fixed;
-  std::vector<int> donated;  // leaves
-  bool traced = false;       // an argument is a traced tensor
+  std::vector<nb::object> kept;  // fields that were made when they were asked for
+  std::vector<int> donated;      // leaves
+  bool traced = false;           // an argument is a traced tensor
   Call() {
     signature.reserve(128);
     leaves.reserve(8);
@@ -35,11 +36,15 @@ struct Jitted::Call {
 
 namespace {
 
-std::vector<std::string> parameter_names(nb::handle function) {
+nb::object code_of(nb::handle function) {
   nb::object f = nb::borrow(function);
   for (int depth = 0; depth < 16 && nb::hasattr(f, "__wrapped__"); ++depth) f = f.attr("__wrapped__");
-  if (!nb::hasattr(f, "__code__")) return {};
-  const nb::object code = f.attr("__code__");
+  return nb::hasattr(f, "__code__") ? nb::object(f.attr("__code__")) : nb::none();
+}
+
+std::vector<std::string> parameter_names(nb::handle function) {
+  const nb::object code = code_of(function);
+  if (code.is_none()) return {};
   std::vector<std::string> names;
   const auto count =
       nb::cast<size_t>(code.attr("co_argcount")) + nb::cast<size_t>(code.attr("co_kwonlyargcount"));
@@ -51,19 +56,44 @@ std::vector<std::string> parameter_names(nb::handle function) {
   return names;
 }
 
+bool takes_any_number(nb::handle function) {  // of positional arguments
+  constexpr int64_t kVarArgs = 4;             // inspect.CO_VARARGS
+  const nb::object code = code_of(function);
+  return code.is_none() || (nb::cast<int64_t>(code.attr("co_flags")) & kVarArgs) != 0;
+}
+
+// The items of an iterable, or the one that it is itself.
+std::vector<nb::object> items_of(nb::handle h, bool is_one, std::string_view what, std::string_view needed) {
+  if (is_one) return {nb::borrow(h)};
+  std::vector<nb::object> items;
+  if (h.is_none()) return items;
+  const nb::object iterator = nb::steal(PyObject_GetIter(h.ptr()));
+  if (!iterator) {
+    PyErr_Clear();
+    user_error("jit: {} must be {}, but a {} came.\n  called at {}", what, needed, type_name(h.ptr()),
+               here().str());
+  }
+  for (nb::handle item : h) items.push_back(nb::borrow(item));
+  return items;
+}
+
 // "x", 0, ("x", 1) ...
 void names_and_positions(nb::handle h, std::string_view what, const std::vector<std::string>& known,
-                         std::vector<std::string>& names, std::vector<int64_t>& positions) {
-  std::vector<nb::object> items;
-  if (PyUnicode_Check(h.ptr()) || PyLong_Check(h.ptr()))
-    items.push_back(nb::borrow(h));
-  else
-    for (nb::handle item : h) items.push_back(nb::borrow(item));
-  for (const nb::object& item : items) {
+                         bool open_ended, std::vector<std::string>& names, std::vector<int64_t>& positions) {
+  constexpr std::string_view kNeeded = "names or positions of arguments";
+  for (const nb::object& item :
+       items_of(h, PyUnicode_Check(h.ptr()) || PyLong_Check(h.ptr()), what, kNeeded)) {
     if (PyLong_Check(item.ptr())) {
-      positions.push_back(nb::cast<int64_t>(item));
-      if (positions.back() >= 0 && positions.back() < static_cast<int64_t>(known.size()))
-        names.push_back(known[positions.back()]);
+      const auto count = static_cast<int64_t>(known.size());
+      const int64_t asked = to_int(item, what), position = asked < 0 && !open_ended ? asked + count : asked;
+      if (position < 0 || (position >= count && !open_ended))
+        user_error("jit: {} names argument {}, but the function has {} parameters.\n  called at {}", what,
+                   asked, count, here().str());
+      positions.push_back(position);
+      if (position < count) names.push_back(known[position]);
+    } else if (!PyUnicode_Check(item.ptr())) {
+      user_error("jit: {} must be {}, but a {} came.\n  called at {}", what, kNeeded, type_name(item.ptr()),
+                 here().str());
     } else {
       names.push_back(str_of(item));
       const auto at = std::ranges::find(known, names.back());
@@ -85,31 +115,42 @@ Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims
     user_error("jit: a function is needed, but a {} came.\n  called at {}", type_name(function_.ptr()),
                here().str());
   parameters_ = parameter_names(function_);
-  names_and_positions(static_arguments, "static", parameters_, static_names_, static_positions_);
-  names_and_positions(donate, "donate", parameters_, donated_, donated_positions_);
+  const bool open_ended = takes_any_number(function_);
+  names_and_positions(static_arguments, "static", parameters_, open_ended, static_names_, static_positions_);
+  names_and_positions(donate, "donate", parameters_, open_ended, donated_, donated_positions_);
   options_.name = function_name(function_);
-  if (PyUnicode_Check(allow.ptr()))
-    options_.allow.push_back(str_of(allow));
-  else
-    for (nb::handle grant : allow) options_.allow.push_back(str_of(grant));
+  for (const nb::object& grant : items_of(allow, PyUnicode_Check(allow.ptr()), "allow", "names of grants"))
+    options_.allow.push_back(str_of(grant));
   for (const std::string& grant : options_.allow)
     if (std::ranges::find(compile::allowed_grants(), grant) == compile::allowed_grants().end())
       user_error("jit: allow names \"{}\", which is no grant: choose of {}.\n  called at {}", grant,
                  fmt::join(compile::allowed_grants(), ", "), here().str());
   if (dims.is_none()) return;
+  if (!PyDict_Check(dims.ptr()))
+    user_error(
+        "jit: dims must be a dict, but a {} came.\n  called at {}\n  Pass {{\"x\": (\"n\", 1024)}}, say.",
+        type_name(dims.ptr()), here().str());
   for (nb::handle item : nb::borrow<nb::dict>(dims).items()) {
     const std::string name = str_of(item[0]);
     if (!parameters_.empty() && std::ranges::find(parameters_, name) == parameters_.end())
       user_error("jit: dims names \"{}\", but the function's parameters are {}.\n  called at {}", name,
                  fmt::join(parameters_, ", "), here().str());
     auto& specs = dims_[name];
-    for (nb::handle part : nb::object(item[1])) {
-      if (part.is_none())
+    const nb::object extents = item[1];
+    for (const nb::object& part :
+         items_of(extents, PyUnicode_Check(extents.ptr()) || PyLong_Check(extents.ptr()), "dims",
+                  "the extents of an argument")) {
+      if (part.is_none()) {
         specs.push_back({});
-      else if (PyUnicode_Check(part.ptr()))
+      } else if (PyUnicode_Check(part.ptr())) {
         specs.push_back({str_of(part), -1});
-      else
-        specs.push_back({"", nb::cast<int64_t>(part)});
+        Dim::symbol({.name = specs.back().symbol});  // is it a name?
+      } else {
+        specs.push_back({"", to_int(part, "jit: an extent of dims")});
+        if (specs.back().extent < 0)
+          user_error("jit: dims gives {} the extent {}; an extent is 0 or more.\n  called at {}", name,
+                     specs.back().extent, here().str());
+      }
     }
   }
 }
@@ -171,6 +212,7 @@ void Jitted::read(nb::handle args, nb::handle kwargs, Call& call) const {
 }
 
 void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) const {
+  const Level level;
   const auto add = [&](Leaf& leaf, Dtype dtype, std::span<const int64_t> shape, bool weak) {
     leaf.dtype = dtype;
     leaf.weak = weak;
@@ -246,8 +288,8 @@ void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) con
     call.signature += 'C';
     const void* type = Py_TYPE(o);
     call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
-    for (nb::handle name : nb::handle(o).attr("__dataclass_fields__"))
-      read(nb::getattr(nb::handle(o), name).ptr(), dims, call);
+    for (const Field& field : fields_of(reinterpret_cast<PyObject*>(Py_TYPE(o))))
+      read(call.kept.emplace_back(nb::getattr(nb::handle(o), field.name)).ptr(), dims, call);
   } else {
     Leaf& leaf = call.leaves.emplace_back();
     if (leaf.borrowed.take(o)) {
@@ -301,6 +343,9 @@ Jitted::Entry Jitted::trace(nb::handle args, nb::handle kwargs, Call& call, Loca
       named.push_back(describe(nb::object(kwargs[key]), is_static(parameters_.size(), key)));
 
   Entry entry;
+  for (const auto* described : {&positional, &named})
+    for (const auto& [value, tree] : *described)
+      if (tree) entry.arguments.push_back(*tree);
   for (PyObject* s : call.fixed) entry.fixed.push_back(nb::borrow(s));
   lang::JitOptions options = options_;
   options.donate = call.donated;
@@ -430,7 +475,8 @@ void bind_jitted(nb::module_& m) {
   nb::class_<Jitted>(m, "Jitted", nb::type_slots(kSlots), nb::dynamic_attr(),
                      "A function that is compiled for the types of its arguments when it is called.")
       .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("function"),
-           nb::arg("static"), nb::arg("dims").none(), nb::arg("donate"), nb::arg("allow"))
+           nb::arg("static").none(), nb::arg("dims").none(), nb::arg("donate").none(),
+           nb::arg("allow").none())
       .def_prop_ro("__wrapped__", [](const Jitted& j) { return j.function(); })
       .def("__getattr__",
            [](const Jitted& j, nb::handle name) {

@@ -1,6 +1,8 @@
 // The object that tn.jit returns.
 #pragma once
 
+#include <list>
+
 #include "tenfold/lang/jit.h"
 
 #include "common.h"
@@ -34,6 +36,7 @@ class Jitted {
     std::vector<nb::object> fixed;
     std::shared_ptr<const lang::Compiled> compiled;
     Tree result;
+    std::vector<Tree> arguments;  // keep the types alive whose addresses are in the signature
   };
   struct DimSpec {
     std::string symbol;   // empty: as the argument has it
@@ -55,8 +58,9 @@ class Jitted {
   std::vector<int64_t> static_positions_, donated_positions_;
   std::unordered_map<std::string, std::vector<DimSpec>> dims_;
   lang::JitOptions options_;
-  std::unordered_map<std::string, std::vector<Entry>>
-      entries_;  // by signature; those of one differ in static arguments
+  // By signature; those of one differ in static arguments. Lists, because a comparison of these may let
+  // another thread add one.
+  std::unordered_map<std::string, std::list<Entry>> entries_;
 };
 
 void bind_jitted(nb::module_&);

@@ -1,4 +1,6 @@
 // Functions on tensors. Those of the primitives' records come from the generated list.
+#include "tenfold/generated/ops.h"
+
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -103,25 +105,25 @@ void bind_creation(nb::module_& m) {
       [](nb::handle shape, nb::handle dtype) {
         return lang::zeros(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
       },
-      nb::arg("shape"), nb::arg("dtype") = nb::none());
+      nb::arg("shape").none(), nb::arg("dtype") = nb::none());
   m.def(
       "ones",
       [](nb::handle shape, nb::handle dtype) {
         return lang::ones(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
       },
-      nb::arg("shape"), nb::arg("dtype") = nb::none());
+      nb::arg("shape").none(), nb::arg("dtype") = nb::none());
   m.def(
       "full",
       [](nb::handle shape, nb::handle value, nb::handle dtype) {
         return lang::full(to_shape(shape), operand(value), to_optional_dtype(dtype));
       },
-      nb::arg("shape"), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
+      nb::arg("shape").none(), nb::arg("fill_value").none(), nb::arg("dtype") = nb::none());
   m.def(
       "full_like",
       [](nb::handle x, nb::handle value, nb::handle dtype) {
         return lang::full_like(operand(x), operand(value), to_optional_dtype(dtype));
       },
-      nb::arg("x").none(), nb::arg("fill_value"), nb::arg("dtype") = nb::none());
+      nb::arg("x").none(), nb::arg("fill_value").none(), nb::arg("dtype") = nb::none());
   m.def(
       "zeros_like",
       [](nb::handle x, nb::handle dtype) {
@@ -254,15 +256,19 @@ void bind_composed(nb::module_& m) {
         const Location where = here();
         return lang::where(to_operand(mask, where), to_operand(x, where), to_operand(y, where));
       },
-      nb::arg("condition"), nb::arg("x").none(), nb::arg("y").none(),
+      nb::arg("condition").none(), nb::arg("x").none(), nb::arg("y").none(),
       "x where the condition holds, y elsewhere.");
   m.def(
       "clip",
       [](nb::handle x, nb::handle low, nb::handle high) {
         const Location where = here();
-        return lang::clip(to_operand(x, where), to_operand(low, where), to_operand(high, where));
+        Tensor out = to_operand(x, where).as_tensor();
+        if (!low.is_none()) out = lang::maximum({out, where}, to_operand(low, where));
+        if (!high.is_none()) out = lang::minimum({out, where}, to_operand(high, where));
+        return out;
       },
-      nb::arg("x").none(), nb::arg("min"), nb::arg("max"));
+      nb::arg("x").none(), nb::arg("min") = nb::none(), nb::arg("max") = nb::none(),
+      "x with what is below min raised to it and what is above max lowered to it; None: no bound.");
   m.def("square", [](nb::handle x) { return lang::square(operand(x)); }, nb::arg("x").none());
   m.def(
       "mean",
@@ -288,9 +294,18 @@ void bind_composed(nb::module_& m) {
         const Operand a = to_operand(x, where), b = to_operand(y, where);
         Ints left, right;
         if (PyLong_Check(axes.ptr())) {
-          const auto count = nb::cast<int64_t>(axes);
+          const int64_t count = to_int(axes, "tensordot: axes");
+          if (count < 0)
+            user_error("tensordot: axes is {}, but a number of axes is 0 or more.\n  called at {}", count,
+                       where.str());
           for (int64_t i = 0; i < count; ++i) left.push_back(i - count), right.push_back(i);
         } else {
+          const bool is_pair = PySequence_Check(axes.ptr()) && PySequence_Size(axes.ptr()) == 2;
+          if (!is_pair || nb::object(axes[0]).is_none() || nb::object(axes[1]).is_none())
+            user_error(
+                "tensordot: axes must be a number, or a pair of axes of x and of y.\n  called at {}\n  Pass "
+                "([0, 1], [1, 0]), say.",
+                where.str());
           left = *to_axes(axes[0]);
           right = *to_axes(axes[1]);
         }

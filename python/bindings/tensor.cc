@@ -1,4 +1,5 @@
 // The Tensor type: properties, operators, indexing, and views of its memory.
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -90,6 +91,26 @@ Scalar item(const Tensor& t) {
   return t.item();
 }
 
+Scalar real_item(const Tensor& t) {
+  const Scalar s = item(t);
+  if (s.is_complex())
+    user_error(
+        "a number of {} has an imaginary part, but a real one is needed.\n  called at {}\n  Take "
+        "tn.real of it, or complex(x).",
+        name(t.dtype()), here().str());
+  return s;
+}
+
+// An extent as a number: not known while a function is compiled for any extent.
+int64_t known(const Dim& d, std::string_view what, const Tensor& t) {
+  if (d.is_const()) return d.value();
+  user_error(
+      "the {} of {} was asked for, but {} is a symbol: the function is compiled for any value of it.\n  "
+      "called "
+      "at {}\n  Compute with functions of tn, or leave the argument out of dims.",
+      what, t.type().str(), d.str(), here().str());
+}
+
 bool truth(const Tensor& t) {
   if (t.traced())
     lang::fail_traced(
@@ -139,7 +160,7 @@ std::optional<int64_t> slice_part(PyObject* part) {
     user_error("index: a bound of a slice is a {}, which is no integer.\n  called at {}", type_name(part),
                here().str());
   }
-  return nb::cast<int64_t>(index);
+  return PyNumber_AsSsize_t(index.ptr(), nullptr);  // bounds beyond 64 bits are clipped, as Python's are
 }
 
 void add_index(nb::handle item, std::vector<lang::Index>& into) {
@@ -150,10 +171,11 @@ void add_index(nb::handle item, std::vector<lang::Index>& into) {
     into.emplace_back(lang::NewAxis{});
   else if (PySlice_Check(o)) {
     const auto* slice = reinterpret_cast<PySliceObject*>(o);
-    into.emplace_back(
-        lang::Slice{slice_part(slice->start), slice_part(slice->stop), slice_part(slice->step).value_or(1)});
+    constexpr int64_t kMost = int64_t{1} << 62;  // no axis is as long
+    into.emplace_back(lang::Slice{slice_part(slice->start), slice_part(slice->stop),
+                                  std::clamp(slice_part(slice->step).value_or(1), -kMost, kMost)});
   } else if (PyLong_Check(o) && !PyBool_Check(o)) {
-    into.emplace_back(nb::cast<int64_t>(item));
+    into.emplace_back(to_int(item, "index: an index"));
   } else if (PyBool_Check(o)) {
     user_error(
         "index: True and False are no indices.\n  called at {}\n  Use None for a new axis, or tn.where for a "
@@ -163,7 +185,7 @@ void add_index(nb::handle item, std::vector<lang::Index>& into) {
     if (!tensor_of(o) && PyIndex_Check(o)) {  // numpy.int64, say; arrays claim it too, and then fail
       const nb::object number = nb::steal(PyNumber_Index(o));
       if (number) {
-        into.emplace_back(nb::cast<int64_t>(number));
+        into.emplace_back(to_int(number, "index: an index"));
         return;
       }
       PyErr_Clear();
@@ -215,7 +237,7 @@ void reduction(nb::class_<Tensor>& c, const char* name) {
 Shape shape_arguments(nb::args args) {
   if (args.size() == 1) return to_shape(args[0]);
   Shape shape;
-  for (nb::handle item : args) shape.push_back(to_shape(item)[0]);
+  for (nb::handle item : args) shape.emplace_back(to_int(item, "an extent"));
   return shape;
 }
 
@@ -238,13 +260,16 @@ void bind_tensor(nb::module_& m) {
       .def("__repr__", [](const DtypeObject& d) { return fmt::format("tenfold.{}", name(d.value)); })
       .def("__str__", [](const DtypeObject& d) { return std::string(name(d.value)); })
       .def("__hash__", [](const DtypeObject& d) { return static_cast<Py_hash_t>(d.value); })
-      .def("__eq__", [](const DtypeObject& d, nb::handle other) {
-        try {
-          return to_dtype(other) == d.value;
-        } catch (const UserError&) {
-          return false;
-        }
-      });
+      .def(
+          "__eq__",
+          [](const DtypeObject& d, nb::handle other) {
+            try {
+              return !other.is_none() && to_dtype(other) == d.value;
+            } catch (const UserError&) {
+              return false;
+            }
+          },
+          nb::arg("other").none());
   for (int d = 0; d < kDtypeCount; ++d)
     m.attr(std::string(name(static_cast<Dtype>(d))).c_str()) = dtype_object(static_cast<Dtype>(d));
 
@@ -256,8 +281,8 @@ void bind_tensor(nb::module_& m) {
                      return dtype_object(t.weak() && t.dtype() == Dtype::f64 ? Dtype::f32 : t.dtype());
                    })
       .def_prop_ro("ndim", [](const Tensor& t) { return t.rank(); })
-      .def_prop_ro("size", [](const Tensor& t) { return t.size().value(); })
-      .def_prop_ro("nbytes", [](const Tensor& t) { return t.size().value() * size_of(t.dtype()); })
+      .def_prop_ro("size", [](const Tensor& t) { return known(t.size(), "size", t); })
+      .def_prop_ro("nbytes", [](const Tensor& t) { return known(t.size(), "size", t) * size_of(t.dtype()); })
       .def_prop_ro("device", [](const Tensor&) { return "cpu"; })
       .def_prop_ro("T", [](const Tensor& t) { return lang::transpose({t, here()}); })
       .def_prop_ro("mT", [](const Tensor& t) { return lang::matrix_transpose({t, here()}); })
@@ -269,20 +294,20 @@ void bind_tensor(nb::module_& m) {
       .def("__len__",
            [](const Tensor& t) {
              if (t.rank() == 0) throw nb::type_error("len() of a tensor without axes");
-             return t.shape()[0].value();
+             return known(t.shape()[0], "length", t);
            })
       .def("__iter__",
            [](const Tensor& t) {
              if (t.rank() == 0) throw nb::type_error("a tensor without axes has no rows to iterate over");
              nb::list rows;
              const Location where = here();
-             for (int64_t i = 0; i < t.shape()[0].value(); ++i)
-               rows.append(wrap(lang::index({t, where}, {i})));
+             const int64_t count = known(t.shape()[0], "length", t);
+             for (int64_t i = 0; i < count; ++i) rows.append(wrap(lang::index({t, where}, {i})));
              return nb::iter(rows);
            })
       .def("__bool__", &truth)
-      .def("__float__", [](const Tensor& t) { return item(t).f(); })
-      .def("__int__", [](const Tensor& t) { return python_number(item(t)).attr("__int__")(); })
+      .def("__float__", [](const Tensor& t) { return real_item(t).f(); })
+      .def("__int__", [](const Tensor& t) { return python_number(real_item(t)).attr("__int__")(); })
       .def("__complex__",
            [](const Tensor& t) {
              const Complex z = item(t).c();
@@ -351,9 +376,9 @@ void bind_tensor(nb::module_& m) {
            [](const Tensor& t, nb::args shape) { return lang::reshape({t, here()}, shape_arguments(shape)); })
       .def("transpose",
            [](const Tensor& t, nb::args axes) {
-             if (axes.size() == 0) return lang::transpose({t, here()});
-             return lang::permute({t, here()},
-                                  *to_axes(axes.size() == 1 ? nb::handle(axes[0]) : nb::handle(axes)));
+             const auto order = to_axes(axes.size() == 1 ? nb::object(axes[0]) : nb::object(axes));
+             if (!order || axes.size() == 0) return lang::transpose({t, here()});
+             return lang::permute({t, here()}, *order);
            })
       .def(
           "squeeze",

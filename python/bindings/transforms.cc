@@ -67,7 +67,8 @@ nb::object value_and_grad(nb::handle function, nb::tuple args, nb::dict kwargs, 
                           bool has_aux) {
   const Location where = here();
   const bool is_single = PyLong_Check(argnums.ptr());
-  const Ints wanted = *to_axes(argnums);
+  if (argnums.is_none()) to_int(argnums, "grad: argnums");
+  const Ints wanted = *to_axes(argnums, "grad: argnums");
   const auto count = static_cast<int64_t>(args.size());
   struct Part {
     int64_t argument;
@@ -80,6 +81,9 @@ nb::object value_and_grad(nb::handle function, nb::tuple args, nb::dict kwargs, 
     const int64_t position = number < 0 ? number + count : number;
     if (position < 0 || position >= count)
       user_error("grad: argnums names argument {}, but {} came.\n  called at {}", number, count, where.str());
+    for (const Part& part : parts)
+      if (part.argument == position)
+        user_error("grad: argnums names argument {} twice.\n  called at {}", position, where.str());
     const size_t first = leaves.size();
     Tree tree = flatten(args[position], leaves);
     parts.push_back({position, std::move(tree), first});
@@ -138,7 +142,7 @@ nb::object value_and_grad(nb::handle function, nb::tuple args, nb::dict kwargs, 
 
 lang::BatchAxis to_batch_axis(nb::handle h) {
   if (h.is_none()) return {};
-  return (*to_axes(h)).at(0);
+  return to_int(h, "vmap: an axis");
 }
 
 nb::object vmap(nb::handle function, nb::handle in_axes, nb::handle out_axes, nb::tuple args,
@@ -208,7 +212,7 @@ nb::object scan(nb::handle step, nb::handle init, nb::handle xs, std::optional<i
   options.reverse = reverse;
   options.names = leaf_names(carry, "");
   if (nb::hasattr(step, "__tenfold_checkpoint__"))
-    options.checkpoint = nb::cast<int64_t>(step.attr("__tenfold_checkpoint__"));
+    options.checkpoint = to_int(step.attr("__tenfold_checkpoint__"), "checkpoint: every");
   Tree ys;
   const auto result = lang::scan(
       [&](const Tensors& in) {
@@ -289,10 +293,10 @@ nb::object cond(nb::handle predicate, nb::handle then, nb::handle otherwise, nb:
 
 void bind_transforms(nb::module_& m) {
   m.def("value_and_grad_call", &value_and_grad, nb::arg("function"), nb::arg("args"), nb::arg("kwargs"),
-        nb::arg("argnums"), nb::arg("has_aux"));
+        nb::arg("argnums").none(), nb::arg("has_aux"));
   m.def("vmap_call", &vmap, nb::arg("function"), nb::arg("in_axes").none(), nb::arg("out_axes").none(),
         nb::arg("args"), nb::arg("kwargs"));
-  m.def("scan", &scan, nb::arg("step"), nb::arg("init"), nb::arg("xs") = nb::none(),
+  m.def("scan", &scan, nb::arg("step"), nb::arg("init").none(), nb::arg("xs") = nb::none(),
         nb::arg("length") = nb::none(), nb::kw_only(), nb::arg("reverse") = false,
         "Runs carry, y = step(carry, x) over the rows x of xs; without xs, `length` times with the step's "
         "number.\n\n"
@@ -300,9 +304,9 @@ void bind_transforms(nb::module_& m) {
         "shapes and dtypes.\n"
         "The whole loop is one program: where a carry's elements do not mix, one launch with the state in "
         "registers.");
-  m.def("while_loop", &while_loop, nb::arg("cond"), nb::arg("body"), nb::arg("init"),
+  m.def("while_loop", &while_loop, nb::arg("cond"), nb::arg("body"), nb::arg("init").none(),
         "Runs carry = body(carry) as long as cond(carry) holds.");
-  m.def("cond", &cond, nb::arg("pred"), nb::arg("true_fn"), nb::arg("false_fn"), nb::arg("operands"),
+  m.def("cond", &cond, nb::arg("pred").none(), nb::arg("true_fn"), nb::arg("false_fn"), nb::arg("operands"),
         "true_fn(*operands) where pred holds, else false_fn(*operands). Both must return the same structure "
         "and types.");
   bind_jitted(m);
