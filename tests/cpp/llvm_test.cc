@@ -1,7 +1,7 @@
 // Tile programs compiled for every instruction set that this machine runs, compared with the tile
 // interpreter.
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -70,12 +70,12 @@ struct Buffers {
     for (Array& a : arrays) {
       sizes.push_back(a.bytes.size() + 64);
       blocks.push_back(allocate(sizes.back()));
-      std::memcpy(blocks.back(), a.bytes.data(), a.bytes.size());
+      std::ranges::copy(a.bytes, static_cast<std::byte*>(blocks.back()));  // perhaps none
     }
   }
   void copy_out() {
     for (size_t i = 0; i < arrays.size(); ++i)
-      std::memcpy(arrays[i].bytes.data(), blocks[i], arrays[i].bytes.size());
+      std::copy_n(static_cast<const std::byte*>(blocks[i]), arrays[i].bytes.size(), arrays[i].bytes.data());
   }
 };
 
