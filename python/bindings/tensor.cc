@@ -367,6 +367,22 @@ void bind_tensor(nb::module_& m) {
           },
           nb::kw_only(), nb::arg("stream") = nb::none(), nb::arg("max_version") = nb::none(),
           nb::arg("dl_device") = nb::none(), nb::arg("copy") = nb::none())
+      .def("__format__",
+           [](nb::handle h, nb::handle spec) {
+             if (nb::len(spec) == 0) return nb::object(nb::str(h));
+             const nb::object number = python_number(item(self(h)));
+             return nb::steal(PyObject_Format(number.ptr(), spec.ptr()));
+           })
+      .def("__copy__", [](nb::handle h) { return nb::borrow(h); })
+      .def("__deepcopy__", [](nb::handle h, nb::handle) { return nb::borrow(h); })  // it is immutable
+      .def("__reduce__",
+           [](nb::handle h) {
+             const Dtype d = self(h).dtype();
+             const nb::object from = nb::module_::import_("tenfold").attr("_unpickled");
+             if (d != Dtype::bf16) return nb::make_tuple(from, nb::make_tuple(to_numpy(h)));
+             const nb::object wide = h.attr("astype")("f32");  // NumPy has no bf16
+             return nb::make_tuple(from, nb::make_tuple(to_numpy(wide), "bf16"));
+           })
       .def("__dlpack_device__", [](const Tensor&) { return nb::make_tuple(1, 0); })
       .def(
           "astype",

@@ -141,6 +141,10 @@ def checkpoint(f, every=16):
     return _like(checkpointed, f)
 
 
+def _unpickled(array, dtype=None):  # pickle wants a function of Python's
+    return _tenfold.asarray(array, dtype)
+
+
 def einsum(spec, *operands):
     """Sums of products in Einstein's notation: einsum("mk,kn->mn", x, y)."""
     return _tenfold.einsum(spec, *operands)

@@ -1,5 +1,8 @@
 """Tensors against NumPy: creation, promotion, operations, indexing, views of memory."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -258,6 +261,17 @@ def test_looking():
     assert [10, 20, 30][tn.asarray(1)] == 20
     assert repr(tn.arange(100)) == "Tensor([0, 1, 2, ..., 97, 98, 99], i64[100])"
     assert str(tn.float32) == "f32" and tn.float32 == np.float32 == tn.float32 and tn.float32 != tn.float64
+
+
+def test_formats_copies_and_pickles():
+    x = tn.asarray(np.float32([[1.5, 2.5]]))
+    assert f"{x[0, 0]:.2f} {x[0, 1] > 2} {x}" == "1.50 Tensor(true, bool[]) Tensor([[1.5, 2.5]], f32[1,2])"
+    with pytest.raises(tn.UserError, match="item reads a tensor with one element"):
+        f"{x:.2f}"
+    assert copy.copy(x) is x and copy.deepcopy({"x": x})["x"] is x
+    for y in (x, x.astype(tn.bfloat16), x > 2, tn.zeros((0, 3), dtype=tn.complex64), tn.asarray(3)):
+        z = pickle.loads(pickle.dumps(y))
+        assert z.dtype == y.dtype and z.shape == y.shape and z.tolist() == y.tolist()
 
 
 def test_bf16_is_computed_and_converted():
