@@ -68,16 +68,20 @@ Worst sweep_f32(const Function& f, uint64_t step) {
   return worst;
 }
 
-TEST(Numeric, F32WithinBounds) {
+class EveryF32 : public ::testing::TestWithParam<Function> {};
+
+TEST_P(EveryF32, IsWithinBounds) {
   const bool full =
       std::getenv("TENFOLD_TEST_FULL") && std::string_view(std::getenv("TENFOLD_TEST_FULL")) == "1";
-  for (const Function& f : kFunctions) {
-    const Worst worst = sweep_f32(f, full ? 1 : 4099);
-    fmt::print("{:6} f32: {:.3f} ulp at {:.9g}\n", f.name, worst.ulps, worst.at);
-    std::fflush(stdout);
-    EXPECT_LE(worst.ulps, f.f32_ulps) << f.name << " at " << worst.at;
-  }
+  const Function& f = GetParam();
+  const Worst worst = sweep_f32(f, full ? 1 : 4099);
+  fmt::print("{:6} f32: {:.3f} ulp at {:.9g}\n", f.name, worst.ulps, worst.at);
+  std::fflush(stdout);
+  EXPECT_LE(worst.ulps, f.f32_ulps) << " at " << worst.at;
 }
+
+INSTANTIATE_TEST_SUITE_P(Numeric, EveryF32, ::testing::ValuesIn(kFunctions),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Numeric, F32Specials) {
   const float specials[] = {0.0f,
