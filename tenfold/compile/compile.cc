@@ -241,6 +241,11 @@ void run_passes(State& state) {
                  name, names);
     }
   }
+  constexpr std::string_view kStages[] = {"graph", "tile", "llvm", "asm"};
+  for (const std::string& name : dumped)
+    if (std::ranges::find(kStages, name) == std::end(kStages))
+      user_error("TENFOLD_DUMP names \"{}\", which is no stage: choose of {}", name,
+                 fmt::join(kStages, ", "));
   for (const Pass& pass : kPasses) {
     if (disabled.contains(std::string(pass.name))) continue;
     const auto start = std::chrono::steady_clock::now();

@@ -223,6 +223,10 @@ class Builder {
     bool iota = n.rank() > 0;
     std::vector<int> made;
     for (const Demand& d : demands) {
+      if (iota && any_whole(d.dims)) {  // must lie in memory
+        gathered(d);
+        continue;
+      }
       int found = -1;
       for (int m : made)
         if (!iota ||
@@ -231,7 +235,6 @@ class Builder {
       if (found < 0) {
         Forms dims;
         if (iota) dims.push_back(d.dims[n.attrs.integer("axis")]);
-        if (any_whole(dims)) throw Barrier{"a computed table that is gathered from"};
         found = add({iota ? Inst::Kind::index : Inst::Kind::constant, op, dims, {}, {}, {}, {}});
         made.push_back(found);
       }
@@ -239,14 +242,19 @@ class Builder {
     }
   }
 
+  // A table that its user gathers from memory.
+  void gathered(const Demand& d) {
+    use(d, -1);
+    auto& asked = result_.insts[d.user].asked;
+    if (asked.size() <= static_cast<size_t>(d.slot)) asked.resize(d.slot + 1);
+    asked[d.slot] = d.dims;
+  }
+
   void leaf(int op, const std::vector<Demand>& demands) {
     std::vector<int> made;
     for (const Demand& d : demands) {
-      if (any_whole(d.dims)) {  // gathered from memory by its user
-        use(d, -1);
-        auto& asked = result_.insts[d.user].asked;
-        if (asked.size() <= static_cast<size_t>(d.slot)) asked.resize(d.slot + 1);
-        asked[d.slot] = d.dims;
+      if (any_whole(d.dims)) {
+        gathered(d);
         continue;
       }
       int found = merged(made, d.dims);

@@ -311,6 +311,8 @@ class Lowering {
           bool earlier = in_loop[p] && !ends(p, a, i) && stage[p] < s;
           if (earlier && !repeat(p) && online_.maximum >= 0 && online_.scales(p))
             throw Barrier{"what runs with a maximum cannot be made again"};
+          if (earlier && !repeat(p) && contains(inst(p).time, a) && !contains(space_atoms(inst(p).dims), a))
+            throw Barrier{"a trajectory that is needed whole before it is used"};
           if (!repeat(p)) continue;
           bool deeper = !in_loop[p] && std::any_of(choice_.order.begin() + depth + 1, choice_.order.end(),
                                                    [&](AtomId b) { return contains(loops_[p], b); });
@@ -1099,7 +1101,10 @@ class Lowering {
 
   Operand gather(int i, Scope& scope, Body& body) {
     const Inst& x = inst(i);
-    if (x.inputs[0].inst >= 0) throw Barrier{"a table must be complete before it is gathered from"};
+    if (x.inputs[0].inst >= 0) {
+      if (inst(x.inputs[0].inst).kind == Inst::Kind::constant) return input(body, scope, i, 0);
+      throw Barrier{"a table must be complete before it is gathered from"};
+    }
     Operand at = convert(body, input(body, scope, i, 1), Dtype::i64);
     Stmt s;
     s.op = tile::Op::load;

@@ -28,6 +28,7 @@ constexpr double kTaken = 0.03;  // of what stands under a vote: it is rare, or 
 struct Candidate {
   Lowered lowered;
   Cost cost;
+  bool fits = true;     // scratch fits the cache
   std::string barrier;  // not empty: no such kernel
 };
 
@@ -139,6 +140,7 @@ class Planner {
   std::map<int, std::vector<int>> clusters_;  // cluster -> units, ascending
   std::map<std::vector<int>, Candidate> memo_;
   int next_cluster_ = 0;
+  std::set<int> in_memory_;                         // constants that a launch has stored
   std::unordered_map<const Node*, NodeRef> refs_;   // the graph's nodes, for Launch.nodes
   std::map<int, std::pair<Plan, double>> repeats_;  // scan units that are loops of launches
 
@@ -241,10 +243,12 @@ class Planner {
         try {
           Lowered l = lower(flat_, all, c, machine_);
           Cost cost = cost_of(l.kernel, machine_);
-          if (tile::scratch_bytes(l.kernel) > machine_.cache) cost.seconds += 1e3;
-          if (best.lowered.buffers.empty() || better(cost, best.cost)) {
+          const bool fits = tile::scratch_bytes(l.kernel) <= machine_.cache;
+          if (best.lowered.buffers.empty() || fits > best.fits ||
+              (fits == best.fits && better(cost, best.cost))) {
             best.lowered = std::move(l);
             best.cost = cost;
+            best.fits = fits;
           }
         } catch (const Barrier& b) {
           best.barrier = b.why;
@@ -252,15 +256,14 @@ class Planner {
       };
       attempt(choice);
       size_t times = axes.time.size();
-      if (choice.order.size() > times + 1 &&
-          (search || best.lowered.buffers.empty() || best.cost.seconds >= 1e3)) {
+      if (choice.order.size() > times + 1 && (search || best.lowered.buffers.empty() || !best.fits)) {
         Choice other = choice;
         std::sort(other.order.begin() + times, other.order.end());
         size_t count = 0;
         do attempt(other);
         while (++count < 24 && std::next_permutation(other.order.begin() + times, other.order.end()));
       }
-      if (choice.order.size() > times && (search || best.cost.seconds >= 1e3)) {
+      if (choice.order.size() > times && (search || !best.fits)) {
         Choice again = choice;
         again.keep = false;
         attempt(again);
@@ -272,8 +275,7 @@ class Planner {
         attempt(running);
       }
       if (!best.lowered.buffers.empty()) best.barrier.clear();
-      if (best.barrier.empty() && best.cost.seconds >= 1e3)
-        best.barrier = "what must be kept does not fit the cache";
+      if (best.barrier.empty() && !best.fits) best.barrier = "what must be kept does not fit the cache";
     } catch (const Barrier& b) {
       best.barrier = b.why;
     }
@@ -584,12 +586,7 @@ class Planner {
     for (auto& [c, units] : clusters_)
       if (!waiting[c]) ready.insert({units[0], c});
     size_t done = 0;
-    std::set<int> constants;
-    auto materialise = [&](int op) {  // a constant that a step of its own needs in memory
-      if (flat_.ops[op].kind != Op::Kind::constant || !constants.insert(op).second) return;
-      launch({}, {op}, plan, buffer);
-    };
-    for (int r : flat_.results) materialise(r);
+    for (int r : flat_.results) materialise(r, plan, buffer);
     while (!ready.empty()) {
       auto [first, c] = *ready.begin();
       ready.erase(ready.begin());
@@ -598,13 +595,13 @@ class Planner {
       cost(c);
       if (units.size() == 1 && repeats_.contains(units[0])) {
         int u = units[0];
-        for (int o : flat_.units[u].operands) materialise(o);
+        for (int o : flat_.units[u].operands) materialise(o, plan, buffer);
         assemble_repeat(u, plan, buffer);
       } else if (units.size() == 1 && prim_of(units[0]).has("same_bytes") &&
                  !candidate(units).barrier.empty()) {
         // Another shape of the same bytes: the same buffer, unless it is a result.
         int from = flat_.units[units[0]].operands[0], to = flat_.units[units[0]].ops[0];
-        materialise(from);
+        materialise(from, plan, buffer);
         if (buffer.contains(to))
           add_copy(plan, buffer.at(from), buffer.at(to));
         else
@@ -626,6 +623,12 @@ class Planner {
     return plan;
   }
 
+  // A constant that a step needs in memory.
+  void materialise(int op, Plan& plan, std::map<int, int>& buffer) {
+    if (flat_.ops[op].kind == Op::Kind::constant && in_memory_.insert(op).second)
+      launch({}, {op}, plan, buffer);
+  }
+
   void launch(const std::vector<int>& units, const std::vector<int>& outs, Plan& plan,
               std::map<int, int>& buffer) {
     if (outs.empty()) return;
@@ -636,6 +639,8 @@ class Planner {
       throw InternalError(fmt::format("no kernel for [{}]: {}", names, c.barrier));
     }
     Launch l;
+    for (size_t a = 0; a < c.lowered.buffers.size(); ++a)
+      if (!c.lowered.kernel.args[a].output) materialise(c.lowered.buffers[a], plan, buffer);
     for (int o : c.lowered.buffers) {
       if (!buffer.contains(o)) buffer[o] = temporary(plan, flat_.ops[o].type, "t" + std::to_string(o));
       l.buffers.push_back(buffer.at(o));

@@ -77,6 +77,11 @@ TEST(Compile, AnUnknownPassIsAnError) {
   }
 }
 
+TEST(Compile, AnUnknownStageIsAnError) {
+  const Environment dump("TENFOLD_DUMP", "tile,nope");
+  EXPECT_THROW(compile({{x()}, {x() * 6.0}, {}}), UserError);
+}
+
 TEST(Compile, StagesCanBeDumped) {
   const Environment dump("TENFOLD_DUMP", "graph,tile");
   testing::internal::CaptureStderr();

@@ -301,6 +301,13 @@ TEST(Plan, RowsOfAStepSideBySide) {
   check({{x}, {item(s, 0), four, reduce("sum", four, {0})}, {}});
   check({{x}, {four * 2.0, item(s, 2)}, {}});
 }
+TEST(Plan, TrajectoryThatIsNormalisedOverTime) {
+  Type t{Dtype::f32, {1, 17}};
+  int64_t scope = fresh_scope();
+  NodeRef step = parameter(0, {Dtype::i64, {}}, scope), c = parameter(1, t, scope), x = in(0, {1, 17});
+  const NodeRef rows = item(scan_of(close({step, c}, {c + c, c + c}), {x}, 1, 0, 5), 1);
+  EXPECT_EQ(check({{x}, {rows / broadcast(reduce("sum", rows, {0}), {5, 1, 17}, {1, 2})}, {}}), 2);
+}
 TEST(Plan, RecurrentNetwork) {
   Type t{Dtype::f32, {10, 24}};
   int64_t scope = fresh_scope();

@@ -287,3 +287,14 @@ def test_complex():
     check(tn.asarray(z) * (1 - 1j), z * (1 - 1j))
     check(tn.abs(tn.asarray(z)), np.abs(z))
     check(tn.real(tn.asarray(z)) + tn.imag(tn.asarray(z)), z.real + z.imag)
+
+
+def test_computed_tables_are_gathered_from():
+    at = tn.asarray(np.array([3, 1, 9]))
+    assert np.array_equal(tn.jit(lambda i: tn.arange(10)[i])(at), [3, 1, 9])
+    assert np.array_equal(tn.jit(lambda i: tn.take(tn.eye(10), i, axis=0))(at), np.eye(10)[[3, 1, 9]])
+    assert np.array_equal(tn.jit(lambda i: tn.dynamic_slice(tn.arange(10), (i[0],), (3,)))(at), [3, 4, 5])
+    assert np.array_equal(tn.jit(lambda i: tn.take(tn.full((5,), 2.5), i))(at), [2.5, 2.5, 2.5])
+    assert np.array_equal(
+        tn.jit(lambda x: tn.update_slice(x, tn.ones((1, 1)), (0, 0)))(tn.zeros((2, 2))), [[1, 0], [0, 0]]
+    )
