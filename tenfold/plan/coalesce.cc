@@ -30,8 +30,12 @@ class Pair {
       const bool memory = i.kind == Inst::Kind::load || i.kind == Inst::Kind::store;
       const bool mine = has(i.dims, a_) || has(i.dims, b_);
       if (has(i.reduced, a_) || has(i.reduced, b_)) return false;
-      for (const auto& u : i.inputs)
-        if (has(u.at, a_) || has(u.at, b_)) return false;
+      for (const auto& u : i.inputs) {  // a state that is read elsewhere than it is written
+        if (u.at.empty()) continue;
+        const Forms& from = all_.insts[static_cast<size_t>(u.inst)].dims;
+        for (AtomId x : {a_, b_})
+          if (has(u.at, x) || has(from, x)) return false;
+      }
       for (Forms& f : i.asked) {
         if (!has(f, a_) && !has(f, b_)) continue;
         if (i.kind != Inst::Kind::store) return false;  // its own numbers take part

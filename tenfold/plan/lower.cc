@@ -46,7 +46,8 @@ class Lowering {
         users_(n_),
         loops_(n_),
         reduced_loops_(n_),
-        chain_(n_, 0) {
+        chain_(n_, 0),
+        source_(n_, -1) {
     if (choice.online) online_ = find_online(flat, all);
     make_atoms();
     for (size_t i = 0; i < n_; ++i) study(static_cast<int>(i));
@@ -85,6 +86,7 @@ class Lowering {
   std::vector<std::vector<AtomId>> loops_;          // sequential loops each instance stands in (space atoms)
   std::vector<std::vector<AtomId>> reduced_loops_;  // of those, the ones it reduces over
   std::vector<double> chain_;                       // cost to compute it again from loads and kept values
+  std::vector<int> source_;  // the one reduction or contraction it is made of; -1: none, -2: several
   std::vector<Nest> nests_;
   std::set<int> kept_, memory_accumulators_, written_;
   std::unordered_map<int, ValueId> scratch_, variables_;
@@ -206,6 +208,13 @@ class Lowering {
       for (const auto& u : x.inputs)
         if (u.inst >= 0) chain_[i] += inst(u.inst).kind == Inst::Kind::load ? 0.5 : chain_[u.inst];
       chain_[i] = std::min(chain_[i], 1e9);
+      for (const auto& u : x.inputs) {
+        if (u.inst < 0) continue;
+        const Inst::Kind kind = inst(u.inst).kind;
+        const bool folds = kind == Inst::Kind::reduce || kind == Inst::Kind::contract;
+        const int from = folds ? u.inst : source_[u.inst];
+        if (from != -1) source_[i] = source_[i] == -1 || source_[i] == from ? from : -2;
+      }
     }
     if (x.kind == Inst::Kind::carry) chain_[i] = 1e9;
   }
@@ -214,9 +223,14 @@ class Lowering {
     Inst::Kind k = inst(i).kind;
     return k == Inst::Kind::load || k == Inst::Kind::constant || k == Inst::Kind::index;
   }
+  // Is i made of one reduction over the same axes? Then keeping i takes no more room than keeping that.
+  bool instead_of_its_source(int i) const {
+    return source_[i] >= 0 && space_atoms(inst(i).dims) == space_atoms(inst(source_[i]).dims);
+  }
   bool repeat(int i) const {
     if (free_to_repeat(i)) return true;
-    return inst(i).kind == Inst::Kind::compute && chain_[i] <= (choice_.keep ? kRecompute : 1e8);
+    if (inst(i).kind != Inst::Kind::compute) return false;
+    return choice_.keep ? chain_[i] <= kRecompute && !instead_of_its_source(i) : chain_[i] <= 1e8;
   }
 
   // Is p complete only after the loop over a, as seen by u?

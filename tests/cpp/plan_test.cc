@@ -334,7 +334,7 @@ TEST(Plan, RandomGraphs) {
   int first = getenv("TENFOLD_SEED") ? atoi(getenv("TENFOLD_SEED")) : 0, count = getenv("TENFOLD_SEED") ? 1
                                                                                  : getenv("TENFOLD_TEST_FULL")
                                                                                      ? 20000
-                                                                                     : 600;
+                                                                                     : 3000;
   std::map<std::string, int> coverage;
   for (int seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(seed);
