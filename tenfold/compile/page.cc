@@ -1,6 +1,9 @@
 #include "tenfold/compile/page.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <optional>
+#include <set>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -52,10 +55,12 @@ std::string colour(int cluster) {
 }
 
 // Layered drawing: a node stands one row below the lowest of its inputs; within a row, ordered by where its
-// inputs stand.
+// inputs stand. Constants stand in the boxes that use them.
 class Drawing {
  public:
-  explicit Drawing(const Explanation& e) : order_(topological(e.executable->core().results)) {
+  explicit Drawing(const Explanation& e) : graph_(e.executable->core()) {
+    for (const NodeRef& node : topological(graph_.results))
+      if (!value_of(*node)) order_.push_back(node);
     assign_clusters(e.executable->plan().steps);
     place();
   }
@@ -73,13 +78,24 @@ class Drawing {
         "<defs><marker id=\"arrow\" markerWidth=\"8\" markerHeight=\"8\" refX=\"7\" refY=\"3\" "
         "orient=\"auto\">"
         "<path d=\"M0,0 L7,3 L0,6\" fill=\"#888\"/></marker></defs>";
+    std::set<std::pair<const Node*, int>> labelled;
     for (const NodeRef& node : order_)
-      for (const NodeRef& input : node->inputs) out += edge(*input, *node);
+      for (const NodeRef& input : node->inputs)
+        if (at_.contains(input.get()))
+          out += edge(*input, *node, labelled.insert({input.get(), cluster_of(*node)}).second);
     for (const NodeRef& node : order_) out += box(*node);
     return out + "</svg>";
   }
 
  private:
+  // The number that every element has.
+  static std::optional<Scalar> value_of(const Node& node) {
+    const Node* n = &node;
+    while (n->prim->kind == Kind::move && n->inputs.size() == 1) n = n->inputs[0].get();
+    if (!n->prim->has("constant")) return {};
+    return n->attrs.scalar("value");
+  }
+
   void assign_clusters(const std::vector<plan::Step>& steps) {
     for (const plan::Step& step : steps) {
       if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
@@ -97,7 +113,8 @@ class Drawing {
     std::vector<std::vector<const Node*>> rows;
     for (const NodeRef& node : order_) {
       int r = 0;
-      for (const NodeRef& input : node->inputs) r = std::max(r, row[input.get()] + 1);
+      for (const NodeRef& input : node->inputs)
+        if (const auto found = row.find(input.get()); found != row.end()) r = std::max(r, found->second + 1);
       row[node.get()] = r;
       if (static_cast<int>(rows.size()) <= r) rows.resize(r + 1);
       rows[r].push_back(node.get());
@@ -106,8 +123,11 @@ class Drawing {
     for (size_t r = 0; r < rows.size(); ++r) {
       const auto wish = [&](const Node* n) {
         double sum = 0;
-        for (const NodeRef& input : n->inputs) sum += centre[input.get()];
-        return n->inputs.empty() ? 0.0 : sum / static_cast<double>(n->inputs.size());
+        int count = 0;
+        for (const NodeRef& input : n->inputs)
+          if (const auto found = centre.find(input.get()); found != centre.end())
+            sum += found->second, ++count;
+        return count ? sum / count : 0.0;
       };
       if (r > 0) std::ranges::stable_sort(rows[r], {}, wish);
       for (size_t i = 0; i < rows[r].size(); ++i) {
@@ -127,7 +147,12 @@ class Drawing {
   std::string box(const Node& node) const {
     const auto [x, y] = at_.at(&node);
     std::string label(node.prim->name);
-    if (node.prim->has("constant")) label = node.attrs.scalar("value").str();
+    for (size_t k = 0; k < std::min(graph_.parameters.size(), graph_.names.size()); ++k)
+      if (graph_.parameters[k].get() == &node) label = graph_.names[k];
+    for (const NodeRef& input : node.inputs)
+      if (const auto value = value_of(*input))
+        label += is_inexact(input->dtype()) && !value->is_complex() ? fmt::format(" {:.4g}", value->f())
+                                                                    : " " + value->str();
     return fmt::format(
         "<g><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"5\" fill=\"{}\" "
         "stroke=\"#999\"/>"
@@ -139,21 +164,26 @@ class Drawing {
   }
 
   // Bytes stand on the edges that cross from memory into a cluster: what stays in registers moves none.
-  std::string edge(const Node& from, const Node& to) const {
+  std::string edge(const Node& from, const Node& to, bool label) const {
     const auto [x0, y0] = at_.at(&from);
     const auto [x1, y1] = at_.at(&to);
-    const bool crosses = cluster_of(from) != cluster_of(to) && !from.prim->has("constant");
+    const bool crosses = cluster_of(from) != cluster_of(to);
     const int ax = x0 + kBoxWidth / 2, ay = y0 + kBoxHeight, bx = x1 + kBoxWidth / 2, by = y1;
+    const bool behind =
+        y1 - y0 > kBoxHeight + kGapY && std::abs(ax - bx) < kBoxWidth;  // other boxes: around them
+    const int bend = behind ? kBoxWidth * 3 / 4 : 0;
     std::string out = fmt::format(
         "<path d=\"M{},{} C{},{} {},{} {},{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" "
         "marker-end=\"url(#arrow)\"/>",
-        ax, ay, ax, ay + kGapY / 2, bx, by - kGapY / 2, bx, by, crosses ? "#c33" : "#bbb", crosses ? 2 : 1);
-    if (crosses && from.types.size() == 1)
-      out += fmt::format("<text x=\"{}\" y=\"{}\" fill=\"#a22\">{}</text>", (ax + bx) / 2 + 4,
+        ax, ay, ax + bend, ay + kGapY / 2, bx + bend, by - kGapY / 2, bx, by, crosses ? "#c33" : "#bbb",
+        crosses ? 2 : 1);
+    if (crosses && label && from.types.size() == 1)
+      out += fmt::format("<text x=\"{}\" y=\"{}\" fill=\"#a22\">{}</text>", (ax + bx + bend) / 2 + 4,
                          (ay + by) / 2 + 4, bytes_text(bytes_of(from.types[0])));
     return out;
   }
 
+  const Graph& graph_;
   Nodes order_;
   std::unordered_map<const Node*, int> cluster_;
   int next_cluster_ = 0;
@@ -173,7 +203,7 @@ constexpr std::string_view kStyle = R"(
 body { font: 14px/1.45 system-ui, sans-serif; margin: 24px; color: #222; background: #fff; }
 h1 { font-size: 20px; } h2 { font-size: 16px; margin-top: 28px; }
 table { border-collapse: collapse; } td, th { padding: 3px 12px 3px 0; text-align: left; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n { font-variant-numeric: tabular-nums; }
 pre { font: 12px/1.4 ui-monospace, monospace; background: #f6f6f6; padding: 10px; overflow: auto; max-height: 560px; margin: 0; }
 .graph { overflow: auto; border: 1px solid #ddd; max-height: 720px; }
 .pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 12px; }
