@@ -147,8 +147,9 @@ class Drawing {
   std::string box(const Node& node) const {
     const auto [x, y] = at_.at(&node);
     std::string label(node.prim->name);
-    for (size_t k = 0; k < std::min(graph_.parameters.size(), graph_.names.size()); ++k)
-      if (graph_.parameters[k].get() == &node) label = graph_.names[k];
+    for (size_t k = 0; k < graph_.parameters.size(); ++k)
+      if (graph_.parameters[k].get() == &node)
+        label = k < graph_.names.size() ? graph_.names[k] : fmt::format("p{}", k);
     for (const NodeRef& input : node.inputs)
       if (const auto value = value_of(*input))
         label += is_inexact(input->dtype()) && !value->is_complex() ? fmt::format(" {:.4g}", value->f())

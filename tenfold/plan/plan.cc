@@ -13,6 +13,7 @@
 #include "tenfold/ir/build.h"
 #include "tenfold/plan/lower.h"
 #include "tenfold/plan/online.h"
+#include "tenfold/rewrite/simplify.h"
 
 namespace tenfold::plan {
 namespace {
@@ -682,7 +683,12 @@ class Planner {
 
 Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) {
   const Graph split = split_reductions(graph);
-  return Planner(split, machine, options).make();
+  Plan best = Planner(split, machine, options).make();
+  if (std::find(options.allow.begin(), options.allow.end(), "factor") == options.allow.end()) return best;
+  const Graph other = split_reductions(factor(graph));
+  if (same(other, split)) return best;
+  Plan factored = Planner(other, machine, options).make();
+  return factored.seconds < best.seconds ? factored : best;
 }
 
 double least_bytes(const Graph& graph) {

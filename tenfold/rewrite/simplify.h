@@ -18,6 +18,9 @@ Graph simplify(const Graph&, const SimplifyOptions& = {});
 // `but_scaling`: maps whose degree is known (an exponential that may run with a maximum) stay as they are.
 Graph expand(const Graph&, bool but_scaling = false);
 
+// Scales that do not vary along the summed axes of a contraction come after it: other rounding, less work.
+Graph factor(const Graph&);
+
 // The scan with n copies of its body per step; the length must be a multiple of n, or have a constant
 // remainder. Returns the outputs.
 Nodes unroll(const NodeRef& scan, int64_t n);

@@ -11,6 +11,7 @@
 #include "tenfold/ir/build.h"
 #include "tenfold/ir/eval.h"
 #include "tenfold/ir/text.h"
+#include "tenfold/rewrite/simplify.h"
 
 #include "random_graph.h"
 
@@ -206,6 +207,35 @@ TEST(Plan, OnlineMaximum) {
                     online, 1e-4),
               1);
   }
+}
+// A scale that the sum does not touch comes after the contraction, where it is granted.
+TEST(Plan, FactoredScale) {
+  NodeRef x = in(0, {64, 512}), v = in(1, {512, 8});
+  const NodeRef p = softmax(x * 0.125);
+  const Graph g{{x, v}, {contract(p, v, "mk,kn->mn")}, {}};
+  plan::Options granted;
+  granted.allow = {"factor"};
+  check(g, tile::machine("avx512"), {}, 1e-5);
+  check(g, tile::machine("avx512"), granted, 1e-5);
+  auto flops = [&](const plan::Options& options) {
+    double sum = 0;
+    for (const plan::Step& s : plan::make_plan(g, tile::machine("avx512"), options).steps)
+      sum += std::get<plan::Launch>(s.what).cost.flops;
+    return sum;
+  };
+  EXPECT_LT(flops(granted), flops({}) - 64 * 512 * 3);  // 8 divisions a row instead of 512
+  // One that varies along the summed axis stays, on either side.
+  NodeRef c = in(2, {512});
+  const NodeRef scaled = x / broadcast_to(c, {64, 512});
+  const Graph stays{{x, v, c}, {contract(scaled, v, "mk,kn->mn"), contract(v, scaled, "kn,mk->nm")}, {}};
+  EXPECT_TRUE(same(factor(stays), stays));
+  check(stays, tile::machine("avx512"), granted, 1e-3);
+  // The axes of a scale find their place in a transposed result.
+  NodeRef r = in(2, {64});
+  const NodeRef by_row = x * broadcast(r, {64, 512}, {0});
+  const Graph turned{{x, v, r}, {contract(v, by_row, "kn,mk->nm")}, {}};
+  EXPECT_FALSE(same(factor(turned), turned));
+  check(turned, tile::machine("avx512"), granted, 1e-3);
 }
 TEST(Plan, AdjacentAxesAreOne) {
   NodeRef x = in(0, {1000, 4}), y = in(1, {4});
