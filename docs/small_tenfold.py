@@ -1,8 +1,8 @@
 """tenfold in small: graph -> plan -> tile -> code, in the words of the real one. Run it; it checks itself.
 
-A program is a graph of nodes. The plan cuts it into clusters by one cost, the bytes moved. Each cluster becomes
-a tile program, which is printed, counted, and turned into code: here Python that runs over rows with NumPy.
-What is left out: tiles smaller than a row, scratch, several targets, gradients, symbolic shapes.
+A program is a graph of nodes. The plan cuts it into clusters by one cost, the bytes moved. Each cluster
+becomes a tile program, which is printed, counted, and turned into code: here Python that runs over rows with
+NumPy. Left out: tiles smaller than a row, scratch, several targets, gradients, symbolic shapes.
 """
 
 from dataclasses import dataclass
@@ -54,18 +54,19 @@ PRIMS = {
 }
 
 
+NODES = {}
+
+
 class Node:
     """Immutable and hash-consed: two nodes that say the same are one."""
 
-    table = {}
-
     def __new__(cls, prim, inputs=(), attr=None, shape=None):
-        key = (prim, tuple(map(id, inputs)), attr)
-        if key not in cls.table:
-            node = cls.table[key] = super().__new__(cls)
+        key = (prim, tuple(map(id, inputs)), attr, shape)
+        if key not in NODES:
+            node = NODES[key] = super().__new__(cls)
             node.prim, node.inputs, node.attr = PRIMS[prim], tuple(inputs), attr
             node.shape = shape or node.infer()
-        return cls.table[key]
+        return NODES[key]
 
     def infer(self):
         shapes = {i.shape for i in self.inputs}
@@ -153,9 +154,7 @@ class Instances:
     def ask(self, node, atoms):
         """Two demands of one value are one if their forms unify (here: a new last atom takes the old name)."""
         known = self.atoms.setdefault(node, atoms)
-        if len(known) != len(atoms) or any(
-            self.extent[k] != self.extent[a] for k, a in zip(known, atoms, strict=True)
-        ):
+        if [self.extent[a] for a in known] != [self.extent[a] for a in atoms]:
             raise Barrier(f"{node.prim.name} is asked for in two orders")
         if known[:-1] != atoms[:-1]:
             raise Barrier(f"{node.prim.name} is asked for at two places")
@@ -283,7 +282,7 @@ def explain(kernels, results):
 
 
 def tensor(name, *shape):
-    return Node("input", (), name, shape)
+    return Node("input", attr=name, shape=shape)
 
 
 def softmax(x):

@@ -154,7 +154,7 @@ class Builder {
   bool distinct(const Form& f) {
     for (const Term& t : f.terms) {
       if (space().substituted(t.atom)) {
-        if (!distinct(space().resolve(Form::of(t.atom)))) return false;
+        if (!distinct(space().replacement(t.atom))) return false;  // resolved, 2 a + a would be 3 a
         continue;
       }
       if (std::find(seen_.begin(), seen_.end(), t.atom) != seen_.end()) return false;

@@ -19,6 +19,9 @@ class AtomSpace final : public Space {
   const Dim& extent(AtomId a) const { return atoms_[a].extent; }
   const std::string& hint(AtomId a) const { return atoms_[a].hint; }
   bool substituted(AtomId a) const { return atoms_[a].substituted; }
+  const Form& replacement(AtomId a) const {
+    return atoms_[a].by;
+  }  // of a substituted one, not resolved itself
   size_t size() const { return atoms_.size(); }
 
   // Makes the two the same by substituting atoms, or leaves some substitutions behind and returns false:

@@ -237,6 +237,12 @@ TEST(Plan, FactoredScale) {
   EXPECT_FALSE(same(factor(turned), turned));
   check(turned, tile::machine("avx512"), granted, 1e-3);
 }
+// Two axes of one result are never one, not even inside a form: 2 a + b is not 3 a.
+TEST(Plan, NoDiagonalIsStored) {
+  NodeRef x = in(0, {70, 2}), y = in(1, {70, 2});
+  const NodeRef wide = reshape(x, {35, 4});
+  check({{x, y}, {concatenate({y * 2.0, x}, 0), wide * wide + wide}, {}});
+}
 TEST(Plan, AdjacentAxesAreOne) {
   NodeRef x = in(0, {1000, 4}), y = in(1, {4});
   auto loops = [](const Graph& g) {
