@@ -138,9 +138,8 @@ class Instances:
             self.ask(store, atoms)
         for node in reversed(topological(stores)):
             if node in inside and node in self.atoms:
-                for i, atoms in zip(
-                    node.inputs, node.prim.relation(node, self.atoms[node], fresh), strict=True
-                ):
+                demands = node.prim.relation(node, self.atoms[node], fresh)
+                for i, atoms in zip(node.inputs, demands, strict=True):
                     self.ask(i, atoms)
         self.grid = grid[:-1] if len(grid) > 1 else grid
         for node in nodes:  # the grid runs over whole rows
@@ -152,7 +151,7 @@ class Instances:
         return ", ".join(f"block[{self.grid.index(a)}]" if a in self.grid else ":" for a in self.atoms[node])
 
     def ask(self, node, atoms):
-        """Two demands of one value are one if their forms unify (here: a new last atom takes the old name)."""
+        """Two demands of one value are one if their forms unify (here: a last atom takes the old name)."""
         known = self.atoms.setdefault(node, atoms)
         if [self.extent[a] for a in known] != [self.extent[a] for a in atoms]:
             raise Barrier(f"{node.prim.name} is asked for in two orders")
@@ -196,7 +195,7 @@ def lower(nodes, results, users):
 
 
 def plan(results, fuse=True):
-    """Every node alone, then greedy merges as long as bytes fall. Returns kernels in order, and why not fewer."""
+    """Every node alone, then greedy merges as long as bytes fall: kernels in order, and why not fewer."""
     order = [n for n in topological(results) if n.prim.kind != "leaf"]
     users = {n: [u for u in order if n in u.inputs] for n in topological(results)}
     clusters, notes = [(n,) for n in order], []
