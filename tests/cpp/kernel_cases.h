@@ -1,0 +1,390 @@
+// Kernels that every target must get right: shapes that the corpus of tests/tile leaves out.
+#pragma once
+
+#include "kernel_testing.h"
+
+namespace tenfold::testing {
+
+inline std::vector<KernelCase> ragged_elementwise() {
+  std::vector<KernelCase> cases;
+  for (const int64_t n : {0, 1, 2, 15, 16, 17, 31, 64, 97, 1021})
+    for (const int64_t tile : {1, 3, 16, 40, 320}) {
+      cases.push_back(
+          {replaced(R"(tenfold 1
+kernel ragged(x: f32[N], y: f32[N], out z: f32[N]) {
+  atom bo in B, bi in T
+  vector bi
+  guard T*bo + bi < N
+  grid bo {
+    %x = load x[T*bo + bi] : f32[bi]
+    %y = load y[T*bo + bi] : f32[bi]
+    %z = mul %x, %y : f32[bi]
+    %w = sub %z, %x : f32[bi]
+    store z[T*bo + bi] = %w
+  }
+}
+)",
+                    {{"T", number(tile)}, {"B", number((n + tile - 1) / tile)}, {"N", number(n)}})});
+    }
+  return cases;
+}
+
+inline std::vector<KernelCase> symbolic_extents() {
+  std::vector<KernelCase> cases;
+  const std::string text = R"(tenfold 1
+symbol n in 0..100000 hint 1000
+kernel rows(x: f32[3,n], out y: f32[3,n], out s: f32[3]) {
+  atom r in 3, jo in floordiv(n + 31, 32), ji in 32
+  vector ji
+  guard 32*jo + ji < n
+  grid r {
+    %m = fill f32[ji] 0.0
+    for jo {
+      %x = load x[r, 32*jo + ji] : f32[ji]
+      %m = accumulate add %x : f32[ji]
+    }
+    %s = reduce add %m over ji : f32[]
+    store s[r] = %s
+    for jo {
+      %z = load x[r, 32*jo + ji] : f32[ji]
+      %y = sub %z, %s : f32[ji]
+      store y[r, 32*jo + ji] = %y
+    }
+  }
+}
+)";
+  for (const int64_t n : {0, 1, 31, 32, 33, 64, 101}) {
+    cases.push_back({text, {{"n", n}}});
+  }
+  return cases;
+}
+
+inline std::vector<KernelCase> reductions_along_and_across() {
+  std::vector<KernelCase> cases;
+  for (const char* op : {"add", "mul", "maximum", "minimum"})
+    for (const char* dtype : {"f32", "f64", "i32", "u8", "f16", "complex64"})
+      for (const int64_t n : {1, 2, 5, 16, 23, 64}) {
+        if (std::string(dtype) == "complex64" && std::string(op) != "add") continue;
+        cases.push_back({replaced(R"(tenfold 1
+kernel reductions(x: D[6,N], out rows: D[6], out columns: D[N], out all: D[], out both: D[]) {
+  atom i in 6, j in N, io in 3, ii in 2
+  vector j, i
+  grid {
+    %x = load x[i, j] : D[i,j]
+    %r = reduce OP %x over j : D[i]
+    store rows[i] = %r
+    %c = reduce OP %x over i : D[j]
+    store columns[j] = %c
+    %a = reduce OP %r over i : D[]
+    store all[] = %a
+    %b = reduce OP %x over i, j : D[]
+    store both[] = %b
+  }
+}
+)",
+                                  {{"D", dtype}, {"OP", op}, {"N", number(n)}}),
+                         {},
+                         std::string(dtype) == "complex64" ? 64.0 : 0.0});
+      }
+  return cases;
+}
+
+inline std::vector<KernelCase> contractions_in_loops_and_blocks() {
+  std::vector<KernelCase> cases;
+  for (const char* dtype : {"f32", "f64", "f16", "bf16", "i32", "complex64"})
+    for (const int64_t k : {1, 7, 16, 64}) {
+      cases.push_back({replaced(R"(tenfold 1
+kernel gemm(a: D[11,K], b: D[K,45], out c: D[11,45]) {
+  atom mo in 2, mi in 6, no in 1, ni in 48, ki in K
+  vector ni
+  guard 6*mo + mi < 11
+  guard 48*no + ni < 45
+  grid mo, no {
+    %c = fill D[mi,ni] 0.0
+    %a = load a[6*mo + mi, ki] : D[mi,ki]
+    %b = load b[ki, 48*no + ni] : D[ki,ni]
+    %c = contract %a, %b over ki : D[mi,ni]
+    store c[6*mo + mi, 48*no + ni] = %c
+  }
+}
+)",
+                                {{"D", dtype},
+                                 {"K", number(k)},
+                                 {"0.0", std::string(dtype) == "i32"         ? "0"
+                                         : std::string(dtype) == "complex64" ? "complex(0.0, 0.0)"
+                                                                             : "0.0"}}),
+                       {},
+                       std::string(dtype) == "complex64" ? 64.0 : 0.0});
+    }
+  return cases;
+}
+
+// Half inputs into an f32 accumulator; a dot product along vectors; two axes combined.
+inline std::vector<KernelCase> other_contractions() {
+  std::vector<KernelCase> cases;
+  cases.push_back({R"(tenfold 1
+kernel mixed(a: f16[5,24], b: bf16[24,20], v: f32[24], out c: f32[5,20], out d: f32[], out e: f32[20]) {
+  atom m in 5, n in 20, k in 24, ko in 6, ki in 4
+  vector n, k
+  scratch %s: f32[k]
+  grid {
+    %c = fill f32[m,n] 0.0
+    %a = load a[m, k] : f16[m,k]
+    %b = load b[k, n] : bf16[k,n]
+    %c = contract %a, %b over k : f32[m,n]
+    store c[m, n] = %c
+    %v = load v[k] : f32[k]
+    %w = mul %v, %v : f32[k]
+    write %s[k] = %w
+    %d = fill f32[] 1.0
+    %d = contract %v, %w over k : f32[]
+    store d[] = %d
+    %e = fill f32[n] 0.0
+    %p = load b[4*ko + ki, n] : bf16[ko,ki,n]
+    %q = read %s[4*ko + ki] : f32[ko,ki]
+    %e = contract %p, %q over ko, ki : f32[n]
+    store e[n] = %e
+  }
+}
+)"});
+  return cases;
+}
+
+inline std::vector<KernelCase> structs_of_every_width() {
+  std::vector<KernelCase> cases;
+  for (const char* dtype : {"f32", "f64", "i8", "complex64"})
+    for (const int64_t fields : {2, 3, 4, 9})
+      for (const int64_t n : {32, 37}) {
+        if (n == 37 && fields > 4) continue;
+        cases.push_back({replaced(R"(tenfold 1
+kernel structs(x: D[N,F], out y: D[N,F], out z: D[F,N], out w: D[N,2,F]) {
+  atom bo in 3, bi in 16, f in F, two in 2
+  vector bi
+  guard 16*bo + bi < N
+  grid bo {
+    %x = load x[16*bo + bi, f] : D[bi,f]
+    store y[16*bo + bi, f] = %x
+    store z[f, 16*bo + bi] = %x
+    %w = copy %x : D[bi,f]
+    store w[16*bo + bi, two, f] = %w : [bi,two,f]
+  }
+}
+)",
+                                  {{"D", dtype}, {"F", number(fields)}, {"N", number(n)}})});
+      }
+  return cases;
+}
+
+inline std::vector<KernelCase> carries_through_a_thousand_steps() {
+  std::vector<KernelCase> cases;
+  cases.push_back({R"(tenfold 1
+kernel oscillator(x: f32[70,2], out y: f32[70,2], out energy: f32[1000,70], out hits: i32[70]) {
+  atom bo in 2, e in 48, t in 1000
+  vector e
+  guard 48*bo + e < 70
+  grid bo {
+    %x0 = load x[48*bo + e, 0] : f32[e]
+    %x1 = load x[48*bo + e, 1] : f32[e]
+    %p = copy %x0 : f32[e]
+    %v = copy %x1 : f32[e]
+    %n = fill i32[e] 0
+    %dt = constant 0.01 : f32[]
+    %down = constant -0.01 : f32[]
+    %zero = constant 0.0 : f32[]
+    %one = constant 1 : i32[]
+    for t {
+      %p1 = fma %v, %dt, %p : f32[e]
+      %v1 = fma %p, %down, %v : f32[e]
+      %neg = less %p1, %zero : bool[e]
+      %m = copy %n : i32[e]
+      if any %neg {
+        %m1 = add %n, %one : i32[e]
+        %q = mul %p1, %p1 : f32[e]
+      }
+      %n1 = select %neg, %m1, %m : i32[e]
+      %s = select %neg, %q, %v1 : f32[e]
+      store energy[t, 48*bo + e] = %s
+      carry %p <- %p1
+      carry %v <- %v1
+      carry %n <- %n1
+    }
+    store y[48*bo + e, 0] = %p
+    store y[48*bo + e, 1] = %v
+    store hits[48*bo + e] = %n
+  }
+}
+)"});
+  return cases;
+}
+
+// The second turn of the loop has 8 of 32 elements: whole vectors have no vote, and a value all the same.
+inline std::vector<KernelCase> votes_of_vectors_outside() {
+  std::vector<KernelCase> cases;
+  cases.push_back({R"(tenfold 1
+kernel edge(x: f32[40], out y: f32[40]) {
+  atom jo in 2, ji in 32
+  vector ji
+  guard 32*jo + ji < 40
+  grid {
+    %zero = constant 0.0 : f32[]
+    for jo {
+      %x = load x[32*jo + ji] : f32[ji]
+      %low = less %x, %zero : bool[ji]
+      if any %low {
+        %root = sqrt %x : f32[ji]
+      }
+      %y = select %low, %root, %x : f32[ji]
+      store y[32*jo + ji] = %y
+    }
+  }
+}
+)"});
+  return cases;
+}
+
+// A body that is long for what goes in and out is computed for the lanes whose vote holds only.
+inline std::vector<KernelCase> votes_over_several_vectors() {
+  std::vector<KernelCase> cases;
+  std::string rounds;
+  std::string last = "%k0";
+  for (int i = 0; i < 12; ++i) {
+    const std::string n = number(i);
+    rounds += "        %a" + n + " = multiply_high %odd, " + last + " : u32[e]\n        %b" + n + " = mul " +
+              last + ", %odd : u32[e]\n        %c" + n + " = bitwise_xor %a" + n + ", %k" + number(i % 4) +
+              " : u32[e]\n        %d" + n + " = add %c" + n + ", %b" + n + " : u32[e]\n";
+    last = "%d" + n;
+  }
+  for (const int64_t n : {48, 113}) {
+    const std::string text =
+        replaced(R"(tenfold 1
+kernel votes(x: u32[N], out y: u32[N], out z: f32[N], out count: i32[N]) {
+  atom bo in B, e in 48, t in 40
+  vector e
+  guard 48*bo + e < N
+  grid bo {
+    %x = load x[48*bo + e] : u32[e]
+    %odd = constant 3528531795 : u32[]
+    %k0 = mul %x, %odd : u32[e]
+    %w0 = constant 2654435769 : u32[]
+    %w1 = constant 77 : u32[]
+    %k1 = add %k0, %w0 : u32[e]
+    %k2 = add %k1, %w1 : u32[e]
+    %k3 = bitwise_xor %k0, %w1 : u32[e]
+    %s = copy %x : u32[e]
+    %n = fill i32[e] 0
+    %one = constant 1 : i32[]
+    %step = constant 1000003 : u32[]
+    %few = constant 400000000 : u32[]
+    %scale = constant 0.25 : f32[]
+    for t {
+      %s1 = mul %s, %step : u32[e]
+      %s2 = add %s1, %w0 : u32[e]
+      %done = less %s2, %few : bool[e]
+      if any %done {
+@@        %fresh = bitwise_xor ##, %s2 : u32[e]
+      }
+      %s3 = select %done, %fresh, %s2 : u32[e]
+      %hit = convert %done dtype=i32 : i32[e]
+      %n1 = add %n, %hit : i32[e]
+      carry %s <- %s3
+      carry %n <- %n1
+    }
+    %f = convert %s dtype=f32 : f32[e]
+    %g = mul %f, %scale : f32[e]
+    store y[48*bo + e] = %s
+    store z[48*bo + e] = %g
+    store count[48*bo + e] = %n
+  }
+}
+)",
+                 {{"@@", rounds}, {"##", last}, {"N", number(n)}, {"B", number((n + 47) / 48)}});
+    cases.push_back({text});
+  }
+  return cases;
+}
+
+inline std::vector<KernelCase> large_tiles_become_loops() {
+  std::vector<KernelCase> cases;
+  cases.push_back({R"(tenfold 1
+kernel large(x: f32[24,333], s: f32[333], out y: f32[24,333], out t: f64[333,24]) {
+  atom i in 24, j in 333
+  vector j
+  scratch %e: f32[i,j]
+  grid {
+    %x = load x[i, j] : f32[i,j]
+    %a = abs %x : f32[i,j]
+    %b = add %a, %x : f32[i,j]
+    write %e[i, j] = %b
+    %s = load s[j] : f32[j]
+    %r = read %e[i, j] : f32[i,j]
+    %c = mul %r, %s : f32[i,j]
+    store y[i, j] = %c
+    %k = index 24*j - i + 5 : i32[i,j]
+    %f = convert %k dtype=f64 : f64[i,j]
+    store t[j, i] = %f
+  }
+}
+)"});
+  return cases;
+}
+
+inline std::vector<KernelCase> streamed_outputs() {
+  std::vector<KernelCase> cases;
+  cases.push_back({R"(tenfold 1
+kernel streamed(x: f32[12,128,4], out streaming y: f32[12,128,4], out streaming z: f32[12,128]) {
+  atom t in 12, eo in 2, e in 64, f in 4
+  vector e
+  grid eo {
+    for t {
+      %x = load x[t, 64*eo + e, f] : f32[e,f]
+      store y[t, 64*eo + e, f] = %x
+      %s = reduce add %x over f : f32[e]
+      store z[t, 64*eo + e] = %s
+    }
+  }
+}
+)"});
+  return cases;
+}
+
+inline std::vector<KernelCase> special_values_reach_minimum_and_maximum() {
+  std::vector<KernelCase> cases;
+  const std::string text = R"(tenfold 1
+kernel extremes(x: f32[64], y: f32[64], out a: f32[64], out b: f32[64], out c: f32[64], out d: f32[]) {
+  atom i in 64
+  vector i
+  grid {
+    %x = load x[i] : f32[i]
+    %y = load y[i] : f32[i]
+    %k = constant 0.5 : f32[]
+    %a = minimum %x, %y : f32[i]
+    %b = maximum %x, %k : f32[i]
+    %c = minimum %k, %x : f32[i]
+    store a[i] = %a
+    store b[i] = %b
+    store c[i] = %c
+    %d = reduce maximum %x over i : f32[]
+    store d[] = %d
+  }
+}
+)";
+  cases.push_back({text, {}, 0, true});
+  return cases;
+}
+
+// All of them; of long sweeps one in `stride`, with a prime stride so that each parameter takes its turns.
+inline std::vector<KernelCase> all_kernel_cases(size_t stride = 1) {
+  constexpr size_t kLong = 14;
+  std::vector<KernelCase> all;
+  for (const auto& part :
+       {ragged_elementwise(), symbolic_extents(), reductions_along_and_across(),
+        contractions_in_loops_and_blocks(), other_contractions(), structs_of_every_width(),
+        carries_through_a_thousand_steps(), votes_of_vectors_outside(), votes_over_several_vectors(),
+        large_tiles_become_loops(), streamed_outputs(), special_values_reach_minimum_and_maximum()}) {
+    const size_t step = part.size() > kLong ? stride : 1;
+    for (size_t i = 0; i < part.size(); i += step) all.push_back(part[i]);
+  }
+  return all;
+}
+
+}  // namespace tenfold::testing
