@@ -21,9 +21,10 @@ using KernelFunction = void (*)(void* const* buffers, const int64_t* symbols, in
 
 struct Code {
   std::string name;
-  KernelFunction function = nullptr;
+  KernelFunction function = nullptr;  // null: code of a device, known to it by `keep`
   int64_t scratch_bytes = 0;
   std::vector<std::string> symbols;  // order of the `symbols` argument
+  std::vector<int64_t> arguments;    // of device code: bytes of an element of each buffer
   std::shared_ptr<void> keep;        // owns the machine code
 };
 
@@ -33,7 +34,8 @@ class Target {
   virtual ~Target() = default;
   virtual std::string name() const = 0;  // "llvm avx512": part of cache keys
   virtual std::vector<Code> compile(std::span<const tile::Kernel* const>) = 0;
-  virtual std::string listing(const tile::Kernel&, std::string_view what) = 0;  // what: "llvm" or "asm"
+  virtual std::string listing(const tile::Kernel&,
+                              std::string_view what) = 0;  // what: "llvm" or "asm"; devices: "c"
 };
 
 }  // namespace tenfold

@@ -8,6 +8,7 @@
 #include "tenfold/base/error.h"
 #include "tenfold/base/fault.h"
 #include "tenfold/runtime/allocator.h"
+#include "tenfold/runtime/device.h"
 #include "tenfold/runtime/parallel.h"
 
 namespace tenfold {
@@ -196,8 +197,29 @@ struct Program::Run {
     }
   }
 
+  void copy(void* to, const void* from, int64_t bytes) const {
+    if (program.device_)
+      program.device_->copy(to, from, static_cast<size_t>(bytes));
+    else
+      std::memcpy(to, from, static_cast<size_t>(bytes));
+  }
+  int64_t number_in(int slot) const {  // of an i64[]
+    int64_t value = 0;
+    if (program.device_)
+      program.device_->to_host(&value, address[slot], sizeof value);
+    else
+      std::memcpy(&value, address[slot], sizeof value);
+    return value;
+  }
+  void set_number(int slot, int64_t value) const {
+    if (program.device_)
+      program.device_->to_device(address[slot], &value, sizeof value);
+    else
+      std::memcpy(address[slot], &value, sizeof value);
+  }
+
   void move(int from, int to) {
-    if (address[from] != address[to]) std::memcpy(address[to], address[from], layout.bytes[to]);
+    if (address[from] != address[to]) copy(address[to], address[from], layout.bytes[to]);
   }
 
   void run(const CopyStep& copy) {
@@ -216,7 +238,7 @@ struct Program::Run {
       box[d] = evaluate(copy.box[d]);
       pitch[d] = step;
       int64_t start = copy.starts[d].value;
-      if (copy.starts[d].slot >= 0) std::memcpy(&start, address[copy.starts[d].slot], sizeof start);
+      if (copy.starts[d].slot >= 0) start = number_in(copy.starts[d].slot);
       to += std::clamp<int64_t>(start, 0, extent - box[d]) * step;
       if (whole)
         row *= box[d];
@@ -231,7 +253,7 @@ struct Program::Run {
     for (int64_t k = 0; k < rows; ++k, from += row) {
       int64_t offset = 0, rest = k;
       for (size_t d = outer; d-- > 0; rest /= box[d]) offset += rest % box[d] * pitch[d];
-      std::memcpy(to + offset, from, static_cast<size_t>(row));
+      this->copy(to + offset, from, row);
     }
   }
 
@@ -255,6 +277,11 @@ struct Program::Run {
     Ranges ranges{&launch, buffers, values, 0};
     Profile* profile = current_profile;
     const auto start = profile ? Clock::now() : Clock::time_point();
+    if (Device* device = program.device_) {
+      device->launch(launch.code, buffers, values, 0, blocks);
+      if (profile) device->synchronize(), profile->add(launch.name, seconds_since(start), launch.bytes);
+      return;
+    }
     const auto pieces = std::clamp(static_cast<int64_t>(launch.seconds / kPieceSeconds), int64_t{1},
                                    std::max<int64_t>(1, blocks / thread_count()));
     for (int64_t piece = 0; piece < pieces; ++piece) {
@@ -270,7 +297,13 @@ struct Program::Run {
   }
 
   bool any(int slot) const {
+    std::vector<uint8_t> fetched;
     const auto* flags = static_cast<const uint8_t*>(address[slot]);
+    if (program.device_) {
+      fetched.resize(static_cast<size_t>(layout.bytes[slot]));
+      program.device_->to_host(fetched.data(), flags, fetched.size());
+      flags = fetched.data();
+    }
     return std::any_of(flags, flags + layout.bytes[slot], [](uint8_t flag) { return flag != 0; });
   }
 
@@ -298,7 +331,7 @@ struct Program::Run {
     }
     for (int64_t trip = 0; is_while || trip < length; ++trip) {
       const int64_t index = repeat.reverse ? length - 1 - trip : trip;
-      if (repeat.step >= 0) std::memcpy(address[repeat.step], &index, sizeof index);
+      if (repeat.step >= 0) set_number(repeat.step, index);
       for (size_t i = 0; i < repeat.slices.size(); ++i)
         address[repeat.slices[i].part] = wholes[i] + index * layout.bytes[repeat.slices[i].part];
       if (is_while) {
@@ -320,13 +353,14 @@ struct Program::Run {
       void* const last = address[carry.value];
       address[carry.value] = home_value[i];
       address[carry.next] = home_next[i];
-      if (last != home_value[i]) std::memcpy(home_value[i], last, layout.bytes[carry.value]);
+      if (last != home_value[i]) copy(home_value[i], last, layout.bytes[carry.value]);
     }
   }
 };
 
-Program::Program(std::vector<Slot> slots, std::vector<ProgramStep> steps, std::vector<std::string> symbols)
-    : slots_(std::move(slots)), steps_(std::move(steps)), symbols_(std::move(symbols)) {
+Program::Program(std::vector<Slot> slots, std::vector<ProgramStep> steps, std::vector<std::string> symbols,
+                 Device* device)
+    : slots_(std::move(slots)), steps_(std::move(steps)), symbols_(std::move(symbols)), device_(device) {
   Liveness live(slots_.size());
   live.walk(steps_);
   live.widen();
@@ -404,12 +438,12 @@ void Program::run(std::span<void* const> inputs, std::span<const int64_t> symbol
     if (input_slots_[i] >= 0) run.address[input_slots_[i]] = inputs[i];
   for (size_t i = 0; i < outputs.size(); ++i) {
     const int slot = output_slots_[i];
-    if (!outputs[i]) outputs[i] = std::make_shared<Buffer>(static_cast<size_t>(where->bytes[slot]));
+    if (!outputs[i]) outputs[i] = std::make_shared<Buffer>(static_cast<size_t>(where->bytes[slot]), device_);
     run.address[slot] = outputs[i]->data();
   }
   BufferRef workspace;
   if (where->total > 0) {
-    workspace = std::make_shared<Buffer>(static_cast<size_t>(where->total));
+    workspace = std::make_shared<Buffer>(static_cast<size_t>(where->total), device_);
     for (size_t i = 0; i < slots_.size(); ++i)
       if (where->offsets[i] >= 0) run.address[i] = workspace->data() + where->offsets[i];
   }

@@ -103,7 +103,9 @@ inline constexpr double kPieceSeconds = 0.05;
 class Program {
  public:
   // `symbols`: the names that sizes and trip counts mention, in the order in which run() gets their values.
-  Program(std::vector<Slot> slots, std::vector<ProgramStep> steps, std::vector<std::string> symbols);
+  // `device`: where the buffers lie and the launches run; null is the host.
+  Program(std::vector<Slot> slots, std::vector<ProgramStep> steps, std::vector<std::string> symbols,
+          Device* device = nullptr);
   ~Program();
 
   // An output that is already set is written in place (a donated argument, say); the others are allocated.
@@ -113,6 +115,7 @@ class Program {
   const std::vector<Slot>& slots() const { return slots_; }
   const std::vector<ProgramStep>& steps() const { return steps_; }
   const std::vector<std::string>& symbols() const { return symbols_; }
+  Device* device() const { return device_; }
 
   // Where the temporaries lie in the workspace, for explain and tests: offset in bytes, -1 for inputs and
   // outputs.
@@ -132,6 +135,7 @@ class Program {
   std::vector<Slot> slots_;
   std::vector<ProgramStep> steps_;
   std::vector<std::string> symbols_;
+  Device* device_ = nullptr;
   std::vector<Interval> alive_;
   std::vector<int> input_slots_, output_slots_;
   mutable std::mutex mutex_;  // guards the last layout
