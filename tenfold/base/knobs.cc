@@ -25,6 +25,8 @@ constexpr Knob kKnobs[] = {
      "Run programs on the reference interpreter instead of compiling them; explain counts it."},
     {"TENFOLD_ISA", "native", "Instruction set of CPU kernels: native, avx512, avx2, portable."},
     {"TENFOLD_MACHINE", "auto", "Machine class whose record the planner uses; auto asks the machine."},
+    {"TENFOLD_OPENCL_LIBRARY", "libOpenCL.so.1",
+     "The OpenCL loader, opened when an OpenCL device is asked for."},
     {"TENFOLD_PENDING_BYTES", "1073741824",
      "Bytes of results that lazy evaluation may leave pending before it runs them."},
     {"TENFOLD_PENDING_NODES", "512",

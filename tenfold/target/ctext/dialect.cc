@@ -1,0 +1,57 @@
+#include "tenfold/target/ctext/dialect.h"
+
+namespace tenfold::ctext {
+
+const Dialect kOpenCl{
+    .name = "opencl",
+    .head = "#pragma OPENCL FP_CONTRACT OFF\n",
+    .head_f64 = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n",
+    .function = "",
+    .kernel = "__kernel void",
+    .global = "__global ",
+    .local = "__local ",
+    .item = "(int)get_local_id(0)",
+    .group = "(long)get_group_id(0)",
+    .barrier = "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",
+    .raise_flag = "atomic_or(&flag, 1);",
+    .pair = "(({0}2)({1}, {2}))",
+    .offsets = true,
+};
+
+// Compiled with --fmad=false: contraction is an option there, not a pragma.
+const Dialect kCuda{
+    .name = "cuda",
+    .head = R"(typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+typedef unsigned long ulong;
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+__device__ inline float as_float(uint x) { return __uint_as_float(x); }
+__device__ inline float as_float(int x) { return __int_as_float(x); }
+__device__ inline uint as_uint(float x) { return __float_as_uint(x); }
+__device__ inline uint as_uint(int x) { return (uint)x; }
+__device__ inline int as_int(float x) { return __float_as_int(x); }
+__device__ inline int as_int(uint x) { return (int)x; }
+__device__ inline double as_double(ulong x) { return __longlong_as_double((long long)x); }
+__device__ inline double as_double(long x) { return __longlong_as_double(x); }
+__device__ inline ulong as_ulong(double x) { return (ulong)__double_as_longlong(x); }
+__device__ inline ulong as_ulong(long x) { return (ulong)x; }
+__device__ inline long as_long(double x) { return __double_as_longlong(x); }
+__device__ inline long as_long(ulong x) { return (long)x; }
+__device__ inline uint mul_hi(uint x, uint y) { return __umulhi(x, y); }
+)",
+    .head_f64 = "",
+    .function = "__device__ inline ",
+    .kernel = "extern \"C\" __global__ void",
+    .global = "",
+    .local = "__shared__ ",
+    .item = "(int)threadIdx.x",
+    .group = "(long)blockIdx.x",
+    .barrier = "__syncthreads();",
+    .raise_flag = "flag = 1;",
+    .pair = "make_{0}2({1}, {2})",
+    .offsets = false,
+};
+
+}  // namespace tenfold::ctext

@@ -1,0 +1,27 @@
+// What the C dialects of devices spell differently. A row is data; the emitter knows no dialect by name.
+#pragma once
+
+#include <string_view>
+
+namespace tenfold::ctext {
+
+struct Dialect {
+  std::string_view name;
+  std::string_view head;        // of every file: pragmas, and the names below where the language lacks them
+  std::string_view head_f64;    // further, where a kernel computes in f64
+  std::string_view function;    // before a helper function
+  std::string_view kernel;      // before a kernel's name
+  std::string_view global;      // before the type of what lies in device memory
+  std::string_view local;       // before the type of what a work-group shares
+  std::string_view item;        // number of the work-item in its group
+  std::string_view group;       // number of the group in the launch
+  std::string_view barrier;     // all items of the group meet, and see what the others wrote
+  std::string_view raise_flag;  // `flag`, shared by the group, becomes 1
+  std::string_view pair;        // a complex number: {0} is the type of its parts, {1} and {2} are the parts
+  bool offsets = false;         // a buffer comes as a handle and an offset in elements, not as an address
+};
+
+extern const Dialect kOpenCl;
+extern const Dialect kCuda;
+
+}  // namespace tenfold::ctext

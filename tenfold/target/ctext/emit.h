@@ -1,0 +1,50 @@
+// Tile kernels as C text of a dialect: a grid block is a work-group.
+//
+// Of a value's axes one is laid over the items of the group, its lane axis (Kernel::vector; for a large value
+// without it another one); item i owns the elements i, i + items, ... of it. What an item owns lies in its
+// private variables. A value that another item reads lies in local memory, and so does scratch. A value
+// without a lane axis is computed by every item alike.
+//
+// Branches and loops are the same for the whole group, so that items may meet anywhere, but for votes and
+// while loops whose bodies concern each item alone. A reduction along the lane axis is the tree that
+// tile/program.h states.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tenfold/target/ctext/math.h"
+#include "tenfold/tile/program.h"
+
+namespace tenfold::ctext {
+
+// What the emitter must know of a device.
+struct Limits {
+  int items = 256;                 // of a work-group; a power of two
+  int64_t local_bytes = 32 << 10;  // of a work-group
+  Arithmetic arithmetic;
+};
+
+// One kernel in a file. Its parameters, in order: of each buffer the handle (and, where the dialect has
+// offsets, where it begins, in elements, a long); each symbol (a long); the number of the first block (a
+// long); the workspace, where workspace_bytes > 0.
+struct Function {
+  std::string name;
+  int items = 1;  // of a work-group
+  int64_t local_bytes = 0;
+  int64_t workspace_bytes = 0;  // of one work-group: scratch that local memory cannot hold
+  std::vector<std::string> symbols;
+};
+
+struct File {
+  std::string text;
+  std::vector<Function> functions;  // one per kernel
+};
+
+// DeviceError where a kernel needs what the device lacks (f64).
+File emit(std::span<const tile::Kernel* const>, std::span<const std::string> names, const Dialect&,
+          const Limits&);
+
+}  // namespace tenfold::ctext
