@@ -10,5 +10,6 @@ void add_explain(CLI::App&);
 void add_probe(CLI::App&);
 void add_knobs(CLI::App&);
 void add_rollout(CLI::App&);
+void add_devices(CLI::App&);
 
 }  // namespace tenfold::cli

@@ -17,6 +17,7 @@ int main(int count, char** arguments) {
   tenfold::cli::add_probe(app);
   tenfold::cli::add_knobs(app);
   tenfold::cli::add_rollout(app);
+  tenfold::cli::add_devices(app);
   try {
     app.parse(count, arguments);
   } catch (const CLI::ParseError& error) {

@@ -2,6 +2,7 @@
 // tensors.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -61,6 +62,15 @@ class Borrowed {
   bool held_ = false;
   Dtype dtype_ = Dtype::f32;
 };
+
+// ---- devices
+struct DeviceObject {
+  std::string name;                                        // "cpu", "opencl:0"
+  std::vector<std::shared_ptr<lang::DeviceScope>> scopes;  // of open `with` statements
+};
+std::string device_name_of(nb::handle);  // a Device or its name
+// While it lives, what is created is there; None changes nothing.
+std::unique_ptr<lang::DeviceScope> creating_on(nb::handle device);
 
 // ---- small conversions
 Dtype to_dtype(nb::handle);  // a Dtype, "f32", "float32", float, numpy.float32 ...

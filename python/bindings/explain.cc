@@ -74,6 +74,7 @@ void bind_explain(nb::module_& m) {
       .def_ro("kernels", &Explanation::kernels)
       .def_ro("notes", &Explanation::notes)
       .def_ro("machine", &Explanation::machine)
+      .def_ro("device", &Explanation::device)
       .def_prop_ro(
           "passes",
           [](const Explanation& e) {
@@ -90,7 +91,7 @@ void bind_explain(nb::module_& m) {
               out += e.executable->target()->listing(*k.kernel, what) + "\n";
             return out;
           },
-          nb::arg("what") = "asm", "The machine code of the kernels: \"asm\" or \"llvm\".")
+          nb::arg("what") = "asm", "The code of the kernels: \"asm\" or \"llvm\"; on a device, \"c\".")
       .def("html", &write_html, nb::arg("path"),
            "Writes a page that shows the graph, the tile programs and the assembly.")
       .def("__str__", &Explanation::str)

@@ -6,6 +6,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "tenfold/runtime/device.h"
+
 namespace tenfold::python {
 
 // An argument of a call: a tensor, a number, or a borrowed array.
@@ -163,6 +165,7 @@ bool Jitted::is_static(size_t position, nb::handle name) const {
 }
 
 void Jitted::read(nb::handle args, nb::handle kwargs, Call& call) const {
+  lang::append_signature(call.signature, lang::DeviceScope::current());
   const auto argument = [&](size_t position, PyObject* value, nb::handle name) {
     if (is_static(position, name)) {
       const Py_hash_t hash = PyObject_Hash(value);
@@ -250,6 +253,7 @@ void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) con
     add(leaf, t.dtype(), {few, shape.size()}, t.weak());
   };
   if (const Tensor* t = tensor_of(o)) {
+    lang::append_signature(call.signature, t->value()->device);
     add_tensor(call.leaves.emplace_back(), *t);
   } else if (const auto number = to_number(o)) {
     Leaf& leaf = call.leaves.emplace_back();
@@ -304,9 +308,30 @@ void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) con
           options_.name, type_name(o), here().str());
     leaf.owned = to_tensor(o, {}, {}, here());
     const Tensor owned = leaf.owned;
+    lang::append_signature(call.signature, owned.value()->device);
     add_tensor(leaf, owned);
     leaf.tensor = nullptr;
   }
+}
+
+// Where the arguments are. Arrays that are borrowed are on the host.
+Device* Jitted::device_of(const Call& call, Location where) const {
+  std::vector<lang::Value*> values;
+  const Leaf* array = nullptr;
+  for (const Leaf& leaf : call.leaves) {
+    const Tensor* t = leaf.tensor ? leaf.tensor : leaf.owned ? &leaf.owned : nullptr;
+    if (t) values.push_back(t->value().get());
+    if (leaf.borrowed.data()) array = &leaf;
+  }
+  Device* const device = lang::common_device(values, "jit of " + options_.name, where);
+  if (device && array)
+    user_error(
+        "jit of {}: the arguments are on two devices: a tensor on {}, and an array {}[{}] on the cpu.\n  "
+        "called at "
+        "{}\n  Copies are explicit: write tn.asarray(a, device=\"{}\").",
+        options_.name, device->name(), name(array->dtype), fmt::join(array->borrowed.shape(), ","),
+        where.str(), device->name());
+  return device;
 }
 
 Jitted::Entry Jitted::trace(nb::handle args, nb::handle kwargs, Call& call, Location where) const {
@@ -349,6 +374,7 @@ Jitted::Entry Jitted::trace(nb::handle args, nb::handle kwargs, Call& call, Loca
   for (PyObject* s : call.fixed) entry.fixed.push_back(nb::borrow(s));
   lang::JitOptions options = options_;
   options.donate = call.donated;
+  options.device = device_of(call, where);
   entry.compiled = std::make_shared<const lang::Compiled>(
       [&](const Tensors& in) {
         const Tensor* from = in.data();
@@ -429,8 +455,8 @@ nb::object Jitted::call(nb::handle args, nb::handle kwargs) {
       const nb::gil_scoped_release unlocked;
       t->evaluate();
     }
-    const void* data = t ? t->data() : leaf.data ? leaf.data : leaf.number;
-    arguments.push_back({data, leaf.shape, leaf.tensor ? leaf.tensor->value().get() : nullptr});
+    const void* data = t ? t->value()->data : leaf.data ? leaf.data : leaf.number;
+    arguments.push_back({data, leaf.shape, t ? t->value().get() : nullptr});
   }
   Tensors out;
   {

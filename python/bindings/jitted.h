@@ -47,6 +47,7 @@ class Jitted {
   void read(nb::handle args, nb::handle kwargs, Call&) const;
   void read(PyObject* value, const std::vector<DimSpec>* dims, Call&) const;
   Entry& entry(nb::handle args, nb::handle kwargs, Call&, Location);
+  Device* device_of(const Call&, Location) const;
   Entry trace(nb::handle args, nb::handle kwargs, Call&, Location) const;
   std::string parameter_name(size_t position) const {
     return position < parameters_.size() ? parameters_[position] : "";

@@ -8,6 +8,7 @@
 
 #include "tenfold/ir/prim.h"
 #include "tenfold/lang/random.h"
+#include "tenfold/runtime/device.h"
 
 #include "common.h"
 
@@ -89,35 +90,49 @@ void bind_moment(nb::module_& m, const char* name, Moment function, const char* 
       nb::arg("correction") = 0.0, doc);
 }
 
+Tensor moved(const Tensor& t, const std::string& device) {
+  const Location where = here();
+  const nb::gil_scoped_release unlocked;
+  return t.to(device, where);
+}
+
 void bind_creation(nb::module_& m) {
   m.def(
       "asarray",
-      [](nb::handle x, nb::handle dtype, std::optional<bool> copy) {
-        return to_tensor(x, to_optional_dtype(dtype), copy, here());
+      [](nb::handle x, nb::handle dtype, std::optional<bool> copy, nb::handle device) {
+        const Tensor made = to_tensor(x, to_optional_dtype(dtype), copy, here());
+        if (!device.is_none()) return moved(made, device_name_of(device));
+        const Device* const creating = lang::DeviceScope::current();
+        return creating && !tensor_of(x.ptr()) && !made.traced() ? moved(made, creating->name()) : made;
       },
-      nb::arg("obj").none(), nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(),
+      nb::arg("obj").none(), nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(), nb::kw_only(),
+      nb::arg("device") = nb::none(),
       "A tensor of the elements of obj: a number, nested lists, or an array (buffer protocol, DLPack).\n\n"
       "copy=None copies what could still be written to; copy=False shares the memory (the caller must not "
       "write to it);\n"
       "copy=True always copies. Python floats become f32, integers i64.");
   m.def(
       "zeros",
-      [](nb::handle shape, nb::handle dtype) {
+      [](nb::handle shape, nb::handle dtype, nb::handle device) {
+        const auto there = creating_on(device);
         return lang::zeros(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
       },
-      nb::arg("shape").none(), nb::arg("dtype") = nb::none());
+      nb::arg("shape").none(), nb::arg("dtype") = nb::none(), nb::kw_only(), nb::arg("device") = nb::none());
   m.def(
       "ones",
-      [](nb::handle shape, nb::handle dtype) {
+      [](nb::handle shape, nb::handle dtype, nb::handle device) {
+        const auto there = creating_on(device);
         return lang::ones(to_shape(shape), dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
       },
-      nb::arg("shape").none(), nb::arg("dtype") = nb::none());
+      nb::arg("shape").none(), nb::arg("dtype") = nb::none(), nb::kw_only(), nb::arg("device") = nb::none());
   m.def(
       "full",
-      [](nb::handle shape, nb::handle value, nb::handle dtype) {
+      [](nb::handle shape, nb::handle value, nb::handle dtype, nb::handle device) {
+        const auto there = creating_on(device);
         return lang::full(to_shape(shape), operand(value), to_optional_dtype(dtype));
       },
-      nb::arg("shape").none(), nb::arg("fill_value").none(), nb::arg("dtype") = nb::none());
+      nb::arg("shape").none(), nb::arg("fill_value").none(), nb::arg("dtype") = nb::none(), nb::kw_only(),
+      nb::arg("device") = nb::none());
   m.def(
       "full_like",
       [](nb::handle x, nb::handle value, nb::handle dtype) {
@@ -138,31 +153,35 @@ void bind_creation(nb::module_& m) {
       nb::arg("x").none(), nb::arg("dtype") = nb::none());
   m.def(
       "arange",
-      [](nb::handle start, nb::handle stop, nb::handle step, nb::handle dtype) {
+      [](nb::handle start, nb::handle stop, nb::handle step, nb::handle dtype, nb::handle device) {
+        const auto there = creating_on(device);
         const Location where = here();
         const bool only_stop = stop.is_none();
         return lang::arange(only_stop ? Operand(Scalar(0), where) : to_operand(start, where),
                             to_operand(only_stop ? start : stop, where), to_operand(step, where),
                             to_optional_dtype(dtype));
       },
-      nb::arg("start"), nb::arg("stop") = nb::none(), nb::arg("step") = 1, nb::arg("dtype") = nb::none());
+      nb::arg("start"), nb::arg("stop") = nb::none(), nb::arg("step") = 1, nb::arg("dtype") = nb::none(),
+      nb::kw_only(), nb::arg("device") = nb::none());
   m.def(
       "linspace",
-      [](nb::handle start, nb::handle stop, int64_t num, nb::handle dtype, bool endpoint) {
+      [](nb::handle start, nb::handle stop, int64_t num, nb::handle dtype, bool endpoint, nb::handle device) {
+        const auto there = creating_on(device);
         const Location where = here();
         return lang::linspace(to_operand(start, where), to_operand(stop, where), num, endpoint,
                               to_optional_dtype(dtype));
       },
       nb::arg("start"), nb::arg("stop"), nb::arg("num"), nb::kw_only(), nb::arg("dtype") = nb::none(),
-      nb::arg("endpoint") = true);
+      nb::arg("endpoint") = true, nb::arg("device") = nb::none());
   m.def(
       "eye",
-      [](int64_t rows, std::optional<int64_t> cols, int64_t k, nb::handle dtype) {
+      [](int64_t rows, std::optional<int64_t> cols, int64_t k, nb::handle dtype, nb::handle device) {
+        const auto there = creating_on(device);
         return lang::eye(rows, cols ? std::optional<Dim>(*cols) : std::nullopt, k,
                          dtype.is_none() ? Dtype::f32 : to_dtype(dtype), here());
       },
       nb::arg("n_rows"), nb::arg("n_cols") = nb::none(), nb::kw_only(), nb::arg("k") = 0,
-      nb::arg("dtype") = nb::none());
+      nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none());
 }
 
 void bind_shape(nb::module_& m) {
@@ -330,8 +349,12 @@ void bind_random(nb::module_& parent) {
   nb::module_ m = parent.def_submodule(
       "random", "Random numbers as pure functions of a key and a position (Philox4x32-10).");
   m.def(
-      "key", [](nb::handle seed) { return lang::random::key(operand(seed)); }, nb::arg("seed"),
-      "A key, u32[2], from an integer seed.");
+      "key",
+      [](nb::handle seed, nb::handle device) {
+        const auto there = creating_on(device);
+        return lang::random::key(operand(seed));
+      },
+      nb::arg("seed"), nb::kw_only(), nb::arg("device") = nb::none(), "A key, u32[2], from an integer seed.");
   m.def(
       "split", [](nb::handle key, int64_t n) { return lang::random::split(operand(key), n); }, nb::arg("key"),
       nb::arg("n") = 2, "n new keys, u32[n,2].");

@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 
 #include "tenfold/generated/ops.h"
+#include "tenfold/target/devices.h"
 
 #include "common.h"
 
@@ -27,6 +28,12 @@ struct View {
 int get_buffer(PyObject* object, Py_buffer* view, int flags) {
   try {
     const Tensor& t = self(object);
+    if (!t.traced() && t.value()->device) {
+      PyErr_Format(PyExc_BufferError,
+                   "the tensor is on %s: copy it to the host with .numpy() or .to(\"cpu\")",
+                   t.device().c_str());
+      return -1;
+    }
     const char* format = buffer_format(t.dtype());
     if (!format) {
       PyErr_SetString(PyExc_BufferError, "bf16 has no buffer format: convert with astype(tn.float32) first");
@@ -123,6 +130,12 @@ bool truth(const Tensor& t) {
   return s.is_complex() ? s.c() != Complex(0) : s.is_f64() ? s.f() != 0 : s.is_bool() ? s.b() : s.u() != 0;
 }
 
+Tensor on_host(const Tensor& t) {
+  const Location where = here();
+  const nb::gil_scoped_release unlocked;
+  return t.to("cpu", where);
+}
+
 nb::object nested_list(const Tensor& t, size_t axis, int64_t& at) {
   const auto* bytes = static_cast<const std::byte*>(t.data());
   if (axis == t.shape().size())
@@ -140,7 +153,17 @@ nb::object to_numpy(nb::handle h) {
   if (t.dtype() == Dtype::bf16)
     user_error("numpy: NumPy has no bf16.\n  called at {}\n  Convert it first: x.astype(tn.float32).",
                here().str());
+  if (t.value()->device) return to_numpy(wrap(on_host(t)));
   return nb::module_::import_("numpy").attr("asarray")(nb::steal(PyMemoryView_FromObject(h.ptr())));
+}
+
+// Others look at the host's memory only.
+void refuse_device(const Tensor& t, std::string_view what) {
+  if (t.traced() || !t.value()->device) return;
+  user_error(
+      "{} of {}: it is on {}, and only what is on the cpu is exported.\n  called at {}\n  Copy it first: "
+      "x.numpy() or x.to(\"cpu\").",
+      what, t.type().str(), t.device(), here().str());
 }
 
 // ---- indexing
@@ -253,7 +276,57 @@ nb::object dtype_object(Dtype d) {
   return nb::borrow(objects[static_cast<size_t>(d)]);
 }
 
+std::string device_name_of(nb::handle device) {
+  if (nb::isinstance<DeviceObject>(device)) return nb::cast<const DeviceObject&>(device).name;
+  if (PyUnicode_Check(device.ptr())) return str_of(device);
+  user_error("a device is tn.device(...) or its name, but a {} came.\n  called at {}",
+             type_name(device.ptr()), here().str());
+}
+
+std::unique_ptr<lang::DeviceScope> creating_on(nb::handle device) {
+  if (device.is_none()) return nullptr;
+  return std::make_unique<lang::DeviceScope>(device_name_of(device));
+}
+
+void bind_devices(nb::module_& m) {
+  nb::class_<DeviceObject>(m, "Device", "Where arrays live. `with` it, what is created is there.")
+      .def_prop_ro("name", [](const DeviceObject& d) { return d.name; })
+      .def("__str__", [](const DeviceObject& d) { return d.name; })
+      .def("__repr__", [](const DeviceObject& d) { return fmt::format("tenfold.device(\"{}\")", d.name); })
+      .def("__hash__", [](const DeviceObject& d) { return nb::hash(nb::cast(d.name)); })
+      .def("__eq__",
+           [](const DeviceObject& d, nb::handle other) {
+             return (PyUnicode_Check(other.ptr()) || nb::isinstance<DeviceObject>(other)) &&
+                    device_name_of(other) == d.name;
+           })
+      .def("__enter__",
+           [](nb::handle h) {
+             auto& d = nb::cast<DeviceObject&>(h);
+             d.scopes.push_back(std::make_shared<lang::DeviceScope>(d.name));
+             return nb::borrow(h);
+           })
+      .def("__exit__", [](DeviceObject& d, nb::args) { d.scopes.pop_back(); });
+  m.def(
+      "device",
+      [](const std::string& name) {
+        const auto target = device_target(name);
+        return DeviceObject{target ? target->device().name() : "cpu", {}};
+      },
+      nb::arg("name"),
+      "\"cpu\", \"opencl:0\" ...: a device, for device= and x.to(). DeviceError if it is missing.");
+  m.def(
+      "devices",
+      [] {
+        nb::list out;
+        out.append(nb::make_tuple("cpu", "this machine's cores"));
+        for (const DeviceRow& row : list_devices()) out.append(nb::make_tuple(row.name, row.description));
+        return out;
+      },
+      "(name, what it is or why it is missing) of each device.");
+}
+
 void bind_tensor(nb::module_& m) {
+  bind_devices(m);
   nb::class_<DtypeObject>(m, "Dtype", "The type of a tensor's elements.")
       .def_prop_ro("name", [](const DtypeObject& d) { return std::string(name(d.value)); })
       .def_prop_ro("itemsize", [](const DtypeObject& d) { return size_of(d.value); })
@@ -283,7 +356,16 @@ void bind_tensor(nb::module_& m) {
       .def_prop_ro("ndim", [](const Tensor& t) { return t.rank(); })
       .def_prop_ro("size", [](const Tensor& t) { return known(t.size(), "size", t); })
       .def_prop_ro("nbytes", [](const Tensor& t) { return known(t.size(), "size", t) * size_of(t.dtype()); })
-      .def_prop_ro("device", [](const Tensor&) { return "cpu"; })
+      .def_prop_ro("device", [](const Tensor& t) { return DeviceObject{t.device(), {}}; })
+      .def(
+          "to",
+          [](const Tensor& t, nb::handle device) {
+            const std::string name = device_name_of(device);
+            const Location where = here();
+            const nb::gil_scoped_release unlocked;
+            return t.to(name, where);
+          },
+          nb::arg("device"), "The same elements on another device: a copy. Itself if it is there.")
       .def_prop_ro("T", [](const Tensor& t) { return lang::transpose({t, here()}); })
       .def_prop_ro("mT", [](const Tensor& t) { return lang::matrix_transpose({t, here()}); })
       .def("__repr__",
@@ -336,7 +418,7 @@ void bind_tensor(nb::module_& m) {
           [](const Tensor& t) {
             evaluate(t);
             int64_t at = 0;
-            return nested_list(t, 0, at);
+            return nested_list(on_host(t), 0, at);
           },
           "The elements as nested lists of numbers.")
       .def(
@@ -346,10 +428,11 @@ void bind_tensor(nb::module_& m) {
             return nb::borrow(h);
           },
           "Computes the value now; returns the tensor itself.")
-      .def("numpy", &to_numpy, "A read-only NumPy view of the elements.")
+      .def("numpy", &to_numpy, "A read-only NumPy view of the elements; of a device's tensor, of a copy.")
       .def(
           "__array__",
           [](nb::handle h, nb::handle dtype, nb::handle copy) {
+            refuse_device(self(h), "an array");
             nb::object array = to_numpy(h);
             if (!dtype.is_none())
               array = array.attr("astype")(dtype);
@@ -362,6 +445,7 @@ void bind_tensor(nb::module_& m) {
           "__dlpack__",
           [](const Tensor& t, nb::handle, nb::handle max_version, nb::handle, nb::handle copy) {
             if (t.traced()) lang::fail_traced(*t.value(), "the memory", here(), "");
+            refuse_device(t, "DLPack");
             evaluate(t);
             return dlpack_export(t, max_version, copy);
           },
@@ -383,7 +467,11 @@ void bind_tensor(nb::module_& m) {
              const nb::object wide = h.attr("astype")("f32");  // NumPy has no bf16
              return nb::make_tuple(from, nb::make_tuple(to_numpy(wide), "bf16"));
            })
-      .def("__dlpack_device__", [](const Tensor&) { return nb::make_tuple(1, 0); })
+      .def("__dlpack_device__",
+           [](const Tensor& t) {
+             refuse_device(t, "DLPack");
+             return nb::make_tuple(1, 0);
+           })
       .def(
           "astype",
           [](const Tensor& t, nb::handle dtype) { return lang::astype({t, here()}, to_dtype(dtype)); },

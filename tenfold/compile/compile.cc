@@ -16,6 +16,7 @@
 #include "tenfold/ir/text.h"
 #include "tenfold/rewrite/simplify.h"
 #include "tenfold/target/cpu.h"
+#include "tenfold/target/devices.h"
 
 namespace tenfold::compile {
 namespace {
@@ -32,6 +33,7 @@ struct Executable::Parts {
   const tile::Machine* machine = nullptr;
   std::unique_ptr<Program> program;
   std::shared_ptr<Target> target;
+  Device* device = nullptr;
   std::vector<SymbolSource> symbols;
   std::vector<Placement> placements;
   std::vector<std::pair<int, int>> donated;
@@ -75,8 +77,8 @@ class ProgramBuilder {
     }
     std::vector<std::string> symbols;
     for (const SymbolSource& s : state_.symbols) symbols.push_back(s.symbol.name);
-    state_.program =
-        std::make_unique<Program>(std::move(slots), steps(state_.plan.steps), std::move(symbols));
+    state_.program = std::make_unique<Program>(std::move(slots), steps(state_.plan.steps), std::move(symbols),
+                                               state_.device);
   }
 
  private:
@@ -171,7 +173,12 @@ void run_plan(State& s) {
 }
 
 void run_target(State& s) {
-  s.target = cpu_target(knob("TENFOLD_ISA"));
+  if (const auto target = device_target(s.options.device)) {
+    s.device = &target->device();
+    s.target = target;
+  } else {
+    s.target = cpu_target(knob("TENFOLD_ISA"));
+  }
   ProgramBuilder(s).build();
 }
 
@@ -307,7 +314,7 @@ struct KeyHash {
     if (fault("compile_key_options")) return seed;
     for (const std::string& grant : key.options.allow) seed = hash_of(seed, grant);
     for (const auto& [from, to] : key.options.donate) seed = hash_of(hash_of(seed, from), to);
-    return hash_of(seed, key.environment);
+    return hash_of(hash_of(seed, key.options.device), key.environment);
   }
 };
 
@@ -349,7 +356,10 @@ std::shared_ptr<const Executable> make_executable(const Graph& graph, const Opti
   auto parts = std::make_unique<State>();
   parts->graph = parts->core = graph;
   parts->options = options;
-  parts->machine = &current_machine();
+  if (options.interpret && options.device != "cpu")
+    user_error("{}: the reference interpreter runs on the cpu only; copy the arguments there first",
+               options.device);
+  parts->machine = &current_machine(options.device);
   parts->symbols = symbol_sources(graph);
   if (options.interpret)
     parts->interpreted = static_cast<int64_t>(topological(graph.results).size() - graph.parameters.size());
@@ -383,8 +393,10 @@ void interpret(const State& parts, std::span<void* const> inputs, std::span<cons
 
 std::span<const std::string_view> allowed_grants() { return kGrants; }
 
-const tile::Machine& current_machine() {
+const tile::Machine& current_machine(std::string_view device) {
   const std::string asked = knob("TENFOLD_MACHINE");
+  if (asked == "auto")
+    if (const auto target = device_target(device)) return tile::machine(target->machine());
   return tile::machine(asked == "auto" ? machine_class(find_isa(knob("TENFOLD_ISA"))) : asked);
 }
 
@@ -401,6 +413,7 @@ const Graph& Executable::core() const { return parts_->core; }
 const Options& Executable::options() const { return parts_->options; }
 const plan::Plan& Executable::plan() const { return parts_->plan; }
 const tile::Machine& Executable::machine() const { return *parts_->machine; }
+Device* Executable::device() const { return parts_->device; }
 const Program* Executable::program() const { return parts_->program.get(); }
 const std::shared_ptr<Target>& Executable::target() const { return parts_->target; }
 const std::vector<SymbolSource>& Executable::symbols() const { return parts_->symbols; }

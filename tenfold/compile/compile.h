@@ -9,6 +9,7 @@
 
 #include "tenfold/ir/node.h"
 #include "tenfold/plan/plan.h"
+#include "tenfold/runtime/device.h"
 #include "tenfold/runtime/program.h"
 
 namespace tenfold::compile {
@@ -18,6 +19,7 @@ struct Options {
   std::vector<std::pair<int, int>> donate;  // parameter -> result: its memory may become the result's
   bool fuse = true;                         // false: a launch for every operation
   bool interpret = false;                   // run on the reference interpreter; explain counts it
+  std::string device = "cpu";               // where the arguments and the results lie
   friend bool operator==(const Options&, const Options&) = default;
 };
 
@@ -40,6 +42,8 @@ class Executable {
  public:
   ~Executable();
 
+  // Inputs and outputs lie on the device, where addresses are opaque (runtime/device.h).
+  Device* device() const;  // null: the host
   // Outputs that are set are written in place (see Program::run), the others allocated. `symbols`: one value
   // for each of symbols().
   void run(std::span<void* const> inputs, std::span<const int64_t> symbols,
@@ -77,7 +81,8 @@ struct CacheStatistics {
 CacheStatistics cache_statistics();
 void clear_cache();
 
-// The record that plans are made with: TENFOLD_MACHINE, or the one of TENFOLD_ISA's instruction set.
-const tile::Machine& current_machine();
+// The record that plans are made with: TENFOLD_MACHINE, or the one of TENFOLD_ISA's instruction set, or of
+// the device's class.
+const tile::Machine& current_machine(std::string_view device = "cpu");
 
 }  // namespace tenfold::compile

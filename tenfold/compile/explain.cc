@@ -105,6 +105,7 @@ Explanation explain(std::shared_ptr<const Executable> executable) {
   out.interpreted = e.interpreted();
   out.times = e.times();
   out.machine = e.machine().name;
+  out.device = e.options().device;
   out.machine_hash = tile::hash(e.machine()).substr(0, 8);
   out.notes = e.plan().notes;
   out.notes.insert(out.notes.end(), e.notes().begin(), e.notes().end());
@@ -133,6 +134,7 @@ std::string Explanation::str() const {
   out += fmt::format("predicted    {}\n", seconds_text(seconds));
   out += fmt::format("workspace    {} bytes\n", workspace_bytes);
   out += fmt::format("machine      {} ({})\n", machine, machine_hash);
+  if (device != "cpu") out += fmt::format("device       {}\n", device);
   if (interpreted > 0)
     out += fmt::format("interpreted  {} operations: this program runs on the reference interpreter\n",
                        interpreted);

@@ -38,6 +38,7 @@ struct Explanation {
   std::vector<std::string> notes;  // what was not fused or not done in place, and why
   std::vector<PassTime> times;
   std::string machine, machine_hash;
+  std::string device;
   std::shared_ptr<const Executable> executable;
 
   std::string str() const;

@@ -292,11 +292,13 @@ Rollout::Program& Rollout::find(const Tensor& key, const Begin& begin) const {
     lang::append_signature(signature, t.dtype(), const_shape(t.shape()));
     types.push_back({t.type(), false});
   }
+  lang::JitOptions options;
+  options.name = "rollout of " + environment_->name();
+  options.device = lang::device_of(flat, options.name, where_);
+  lang::append_signature(signature, options.device);
   const std::lock_guard lock(state_->mutex);
   std::unique_ptr<Program>& program = state_->programs[signature];
   if (program) return *program;
-  lang::JitOptions options;
-  options.name = "rollout of " + environment_->name();
   auto made = std::make_unique<Program>();
   made->compiled = std::make_shared<const lang::Compiled>(
       [&](const Tensors& in) {
@@ -330,7 +332,7 @@ Trajectory Rollout::operator()(const Tensor& key, const Begin& begin) const {
   Tracer shape{*environment_, policy_, options_, where_, program.states, program.carries, program.parts};
   const Tensors flat = flatten(key, begin);
   std::vector<lang::Argument> arguments;
-  for (const Tensor& t : flat) arguments.push_back({t.data(), {}, t.value().get()});
+  for (const Tensor& t : flat) arguments.push_back({t.evaluate().value()->data, {}, t.value().get()});
   return unpack((*program.compiled)(arguments, where_), shape);
 }
 

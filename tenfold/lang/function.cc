@@ -291,6 +291,7 @@ Tensor ones(const Shape& shape, Dtype dtype, Location where) {
 }
 
 Tensor full_like(const Operand& x, const Operand& value, std::optional<Dtype> dtype) {
+  const DeviceScope there(x.is_number() || x.tensor().traced() ? "cpu" : x.tensor().device());
   return full(x.shape(), value, dtype ? *dtype : x.dtype());
 }
 

@@ -5,6 +5,7 @@
 
 #include "tenfold/ir/build.h"
 #include "tenfold/lang/function.h"
+#include "tenfold/target/devices.h"
 
 namespace tenfold::lang {
 namespace {
@@ -22,7 +23,7 @@ Nodes outside_leaves(const Traced& traced) {
 
 Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& types,
                    const JitOptions& options, Location where)
-    : name_(options.name), arguments_(types) {
+    : name_(options.name), arguments_(types), device_(options.device) {
   Traced traced = trace(fmt::format("jit of {}", options.name), where, types, function);
   for (size_t k = 0; k < traced.results.size(); ++k)
     if (traced.weak[k] && traced.results[k]->dtype() == Dtype::f64)
@@ -38,7 +39,13 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
   for (const NodeRef& leaf : outside_leaves(traced)) {
     ValueRef value = find_captured(*traced.state, leaf);
     TENFOLD_CHECK(value && value->data, "{} uses a value that is not known", options.name);
-    captured_data_.push_back(value->data);
+    if (!value->number_only && value->device != device_)
+      user_error(
+          "jit of {}: the arguments are on {}, but it uses {} on {} (from {}).\n  called at {}\n  Copies are "
+          "explicit: write .to(\"{}\") where it is made.",
+          options.name, device_name(device_), value->type->str(), device_name(value->device),
+          value->where.str(), where.str(), device_name(device_));
+    captured_data_.push_back(address_on(device_, *value, captured_copies_));
     captured_.push_back(std::move(value));
     bind_parameter(leaf);
   }
@@ -46,6 +53,7 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
 
   compile::Options compile_options;
   compile_options.allow = options.allow;
+  if (device_) compile_options.device = device_->name();
   std::vector<bool> taken(graph.results.size(), false);
   for (int donated : options.donate) {
     const Type& type = types.at(donated).type;
@@ -96,6 +104,8 @@ Tensors Compiled::operator()(std::span<const Argument> arguments, Location where
   if (count > kFew) many.resize(count), inputs = many.data();
   for (size_t i = 0; i < arguments.size(); ++i) inputs[i] = const_cast<void*>(arguments[i].data);
   std::ranges::copy(captured_data_, inputs + arguments.size());
+  std::vector<BufferRef> staged;
+  if (device_) stage_numbers(arguments, inputs, staged);
 
   std::vector<int64_t> symbols;
   if (has_symbols_) symbols = bind(arguments, where);
@@ -126,6 +136,30 @@ Tensors Compiled::operator()(std::span<const Argument> arguments, Location where
     out.emplace_back(make_concrete(std::move(outputs[k]), data, std::move(type), where));
   }
   return out;
+}
+
+// Numbers come from the host.
+void Compiled::stage_numbers(std::span<const Argument> arguments, void** inputs,
+                             std::vector<BufferRef>& staged) const {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const Value* value = arguments[i].value;
+    if (value && value->device == device_) continue;
+    const Type& type = arguments_[i].type;
+    TENFOLD_CHECK(type.rank() == 0, "{}: argument {} is not on {}", name_, i, device_->name());
+    staged.push_back(std::make_shared<Buffer>(static_cast<size_t>(size_of(type.dtype)), device_));
+    inputs[i] = staged.back()->data();
+    device_->to_device(inputs[i], arguments[i].data, staged.back()->bytes());
+  }
+}
+
+Device* device_of(const Tensors& tensors, std::string_view what, Location where) {
+  std::vector<Value*> values;
+  for (const Tensor& t : tensors) values.push_back(t.value().get());
+  return common_device(values, what, where);
+}
+
+void append_signature(std::string& signature, const Device* device) {
+  if (device) signature.append(1, '@').append(reinterpret_cast<const char*>(&device), sizeof device);
 }
 
 void append_signature(std::string& signature, Dtype dtype, std::span<const int64_t> shape, bool weak) {

@@ -18,11 +18,12 @@ struct JitOptions {
   std::vector<std::string> allow;   // grants: "factor", "online"
   std::vector<int> donate;          // arguments whose memory may become a result's
   std::string name = "a function";  // for errors
+  Device* device = nullptr;         // where the arguments are; null: the host
 };
 
 // An argument of a call: where its elements are, row-major, and what else is known of it.
 struct Argument {
-  const void* data = nullptr;
+  const void* data = nullptr;           // on the function's device, or of `value` where it is but a number
   std::span<const int64_t> shape = {};  // needed where the traced type has symbols
   Value* value = nullptr;               // the tensor it is, if it is one; needed for donation
 };
@@ -38,21 +39,29 @@ class Compiled {
 
   const std::shared_ptr<const compile::Executable>& executable() const { return executable_; }
   const std::vector<ArgumentType>& arguments() const { return arguments_; }
+  Device* device() const { return device_; }
 
  private:
   std::vector<int64_t> bind(std::span<const Argument>, Location) const;
+  void stage_numbers(std::span<const Argument>, void** inputs, std::vector<BufferRef>& staged) const;
 
   std::string name_;
   std::vector<ArgumentType> arguments_;
   std::vector<ValueRef> captured_;  // values of the graph's further parameters
   std::vector<void*> captured_data_;
+  std::vector<BufferRef> captured_copies_;  // of numbers that were captured, on the device
+  Device* device_ = nullptr;
   std::vector<std::shared_ptr<const Type>> results_;
   bool has_symbols_ = false;
   std::shared_ptr<const compile::Executable> executable_;
 };
 
+// Where a call with these arguments runs: see common_device. What is no tensor counts as on the host.
+Device* device_of(const Tensors&, std::string_view what, Location = {});
+
 // What distinguishes calls: appended to by each part of the arguments.
 void append_signature(std::string& signature, Dtype, std::span<const int64_t> shape, bool weak = false);
+void append_signature(std::string& signature, const Device*);
 
 // The compiled versions of one function, by signature. Safe for several threads.
 class CompiledCache {
@@ -95,7 +104,7 @@ class Jit {
  private:
   static Tensors call(const Compiled& compiled, const Tensors& flat) {
     std::vector<Argument> passed;
-    for (const Tensor& t : flat) passed.push_back({t.data(), {}, t.value().get()});
+    for (const Tensor& t : flat) passed.push_back({t.evaluate().value()->data, {}, t.value().get()});
     return compiled(passed, {});
   }
 
@@ -108,6 +117,9 @@ class Jit {
       append_signature(signature, t.dtype(), const_shape(t.shape()));
       types.push_back({t.type(), false});
     }
+    JitOptions options = options_;
+    options.device = device_of(flat, options_.name);
+    append_signature(signature, options.device);
     const std::lock_guard lock(state_->mutex);
     auto& entry = state_->entries[signature];
     if (!entry.compiled) {
@@ -117,7 +129,7 @@ class Jit {
             like = std::make_shared<const Result>(std::apply(function_, unflatten(all, in)));
             return flatten(*like);
           },
-          types, options_, Location());
+          types, options, Location());
       entry.like = like;
     }
     return {entry.compiled, std::static_pointer_cast<const Result>(entry.like)};

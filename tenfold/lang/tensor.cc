@@ -11,6 +11,8 @@
 #include "tenfold/compile/compile.h"
 #include "tenfold/ir/build.h"
 #include "tenfold/lang/tensor_impl.h"
+#include "tenfold/runtime/device.h"
+#include "tenfold/target/devices.h"
 
 namespace tenfold::lang {
 namespace {
@@ -129,9 +131,9 @@ class CutBuilder {
       value.type->str(), value.where.str(), value.donated.str());
 }
 
-// Runs what `wanted` needs. Values on the way that a Tensor still holds are results too, so that no work is
-// done twice.
-void run_pending(const std::vector<ValueRef>& wanted) {
+// Runs what `wanted` needs, all on one device. Values on the way that a Tensor still holds are results too,
+// so that no work is done twice.
+void run_pending_on(Device* device, const std::vector<ValueRef>& wanted) {
   std::vector<ValueRef> roots;
   CutBuilder builder;
   std::vector<ValueRef> arguments_held;  // keeps buffers alive until the run is over
@@ -154,7 +156,8 @@ void run_pending(const std::vector<ValueRef>& wanted) {
         arguments_held.push_back(value);
         continue;
       }
-      if (asked.contains(value.get()) || value->handles.load() > 0) roots.push_back(value);
+      const bool here = value->device == device;  // numbers that go along need no buffer
+      if (asked.contains(value.get()) || (here && value->handles.load() > 0)) roots.push_back(value);
       for (const ValueRef& input : value->inputs) stack.push_back(input);
     }
   }
@@ -162,9 +165,12 @@ void run_pending(const std::vector<ValueRef>& wanted) {
   std::ranges::sort(roots, {}, &Value::serial);  // the same order for the same program
 
   Cut cut = builder.build(roots);
-  const auto executable = compile::compile(cut.graph);
+  compile::Options options;
+  if (device) options.device = device->name();
+  const auto executable = compile::compile(cut.graph, options);
   std::vector<void*> inputs;
-  for (const ValueRef& argument : cut.arguments) inputs.push_back(argument->data);
+  std::vector<BufferRef> staged;
+  for (const ValueRef& argument : cut.arguments) inputs.push_back(address_on(device, *argument, staged));
   std::vector<BufferRef> outputs(roots.size());
   executable->run(inputs, {}, outputs);
 
@@ -183,6 +189,15 @@ void run_pending(const std::vector<ValueRef>& wanted) {
     }
   }
   release_all(std::move(unneeded));
+}
+
+void run_pending(const std::vector<ValueRef>& wanted) {
+  const auto elsewhere = [&](const ValueRef& v) { return v->device != wanted.front()->device; };
+  if (wanted.empty() || std::ranges::none_of(wanted, elsewhere))
+    return wanted.empty() ? void() : run_pending_on(wanted.front()->device, wanted);
+  std::map<Device*, std::vector<ValueRef>> by_device;
+  for (const ValueRef& v : wanted) by_device[v->device].push_back(v);
+  for (const auto& [device, values] : by_device) run_pending_on(device, values);
 }
 
 struct Bounds {
@@ -225,7 +240,8 @@ std::string element_text(const Scalar& s) { return s.is_f64() ? fmt::format("{:.
 
 // [[1, 2], [3, 4]], long axes shortened.
 std::string elements_text(const Tensor& t) {
-  const auto* bytes = static_cast<const std::byte*>(t.data());
+  const Tensor host = t.to("cpu");
+  const auto* bytes = static_cast<const std::byte*>(host.data());
   const Ints shape = const_shape(t.shape());
   constexpr int64_t kEnds = 3;  // elements shown at each end of a long axis
   const auto show = [&](auto&& self, size_t axis, int64_t offset) -> std::string {
@@ -288,6 +304,105 @@ void mark_donated(Value& value, Location where) {
   value.data = nullptr;
 }
 
+namespace {
+
+// Where a value will be: with its inputs; what has none, where the thread creates.
+void place(Value& value, const Node& node, std::span<const ValueRef> inputs, const Location& where) {
+  if (tracing()) return;  // a function that is traced is nowhere yet
+  const Value* placed = nullptr;
+  bool numbers = !inputs.empty();
+  for (const ValueRef& input : inputs) {
+    if (input->number_only) continue;
+    numbers = false;
+    if (placed && placed->device != input->device) {
+      std::vector<Value*> all;
+      for (const ValueRef& v : inputs) all.push_back(v.get());
+      common_device(all, node.prim->name, where);
+    }
+    placed = input.get();
+  }
+  value.number_only = numbers && node.types.size() == 1 && node.type().rank() == 0;
+  value.device = placed ? placed->device : value.number_only ? nullptr : DeviceScope::current();
+}
+
+}  // namespace
+
+Device* common_device(std::span<Value* const> values, std::string_view what, const Location& where) {
+  const Value* first = nullptr;
+  for (const Value* v : values) {
+    if (!v || v->number_only || v->trace) continue;
+    if (!first) {
+      first = v;
+    } else if (v->device != first->device) {
+      const auto row = [](const Value& value) {
+        return fmt::format("{} on {}{}", value.type->str(), device_name(value.device),
+                           value.where.file ? " from " + value.where.str() : "");
+      };
+      user_error(
+          "{}: the arguments are on two devices.\n  first   {}\n  second  {}\n{}  Copies are explicit: write "
+          "x.to(\"{}\") for the second, or x.to(\"{}\") for the first.",
+          what, row(*first), row(*v), where.file ? "  called at " + where.str() + "\n" : "",
+          device_name(first->device), device_name(v->device));
+    }
+  }
+  return first ? first->device : DeviceScope::current();
+}
+
+void* address_on(Device* device, const Value& value, std::vector<BufferRef>& staged) {
+  if (value.device == device) return value.data;
+  TENFOLD_CHECK(value.number_only && !value.device, "a value is not on {}", device_name(device));
+  const auto bytes = static_cast<size_t>(bytes_of(*value.type));
+  staged.push_back(std::make_shared<Buffer>(bytes, device));
+  device->to_device(staged.back()->data(), value.data, bytes);
+  return staged.back()->data();
+}
+
+namespace {
+thread_local Device* creation_device = nullptr;
+
+Device* device_named(std::string_view name) {
+  const auto target = device_target(name);
+  return target ? &target->device() : nullptr;
+}
+}  // namespace
+
+DeviceScope::DeviceScope(std::string_view device) : outer_(creation_device) {
+  // What a traced function creates is where it will run.
+  if (!tracing()) creation_device = device_named(device);
+}
+DeviceScope::~DeviceScope() { creation_device = outer_; }
+Device* DeviceScope::current() { return creation_device; }
+
+std::string Tensor::device() const {
+  type();
+  if (traced()) return "traced";  // where the function will run
+  return device_name(value_->device);
+}
+
+Tensor Tensor::to(std::string_view name, Location where) const {
+  type();
+  Device* const device = device_named(name);
+  if (value_->device == device && !(traced() && device)) return *this;
+  if (traced())
+    fail_traced(*value_, "a copy to " + std::string(name), where,
+                "A traced function runs where its arguments are: copy them before the call.");
+  evaluate();
+  const auto bytes = static_cast<size_t>(bytes_of(type()));
+  auto buffer = std::make_shared<Buffer>(bytes, device);
+  Device* const source = value_->device;
+  if (!source) {
+    device->to_device(buffer->data(), value_->data, bytes);
+  } else if (!device) {
+    source->to_host(buffer->data(), value_->data, bytes);
+  } else {
+    std::vector<std::byte> between(bytes);
+    source->to_host(between.data(), value_->data, bytes);
+    device->to_device(buffer->data(), between.data(), bytes);
+  }
+  void* const data = buffer->data();
+  return Tensor(make_concrete(std::move(buffer), data, value_->type, where));
+}
+
 ValueRef make_traced(NodeRef node, const TraceRef& trace, Location where, bool weak) {
   auto value = std::make_shared<Value>();
   value->type = std::make_shared<const Type>(node->type());
@@ -301,6 +416,7 @@ ValueRef make_traced(NodeRef node, const TraceRef& trace, Location where, bool w
 
 ValueRef make_pending(NodeRef node, std::vector<ValueRef> inputs, Location where, bool weak) {
   auto value = std::make_shared<Value>();
+  place(*value, *node, inputs, where);
   value->type = std::make_shared<const Type>(node->type());
   value->expression = std::move(node);
   value->where = where;
@@ -327,6 +443,7 @@ ValueRef make_concrete(BufferRef buffer, void* data, std::shared_ptr<const Type>
   value->type = std::move(type);
   value->where = where;
   value->serial = next_serial.fetch_add(1);
+  value->device = buffer ? buffer->device() : nullptr;
   value->buffer = std::move(buffer);
   value->data = data;
   return value;
@@ -344,6 +461,7 @@ ValueRef make_number(const Scalar& number, Dtype dtype, Location where, bool wea
   value->where = where;
   value->weak = weak;
   value->serial = next_serial.fetch_add(1);
+  value->number_only = true;
   number.round_to(dtype).store(dtype, value->number);
   value->data = value->number;
   return value;
@@ -436,7 +554,14 @@ const Tensor& Tensor::evaluate() const {
   force(value_);
   return *this;
 }
-const void* Tensor::data() const { return evaluate().value_->data; }
+const void* Tensor::data() const {
+  evaluate();
+  if (value_->device)
+    user_error(
+        "{} is on {}, where its elements cannot be read from here (from {}). Copy it first: .to(\"cpu\").",
+        type().str(), device(), where().str());
+  return value_->data;
+}
 BufferRef Tensor::buffer() const { return evaluate().value_->buffer; }
 
 Scalar Tensor::item() const {
@@ -445,7 +570,7 @@ Scalar Tensor::item() const {
     user_error(
         "item reads a tensor with one element, but this is {} with {} elements (from {}). Index it first.",
         type().str(), size().value(), where().str());
-  return Scalar::load(dtype(), data());
+  return Scalar::load(dtype(), to("cpu").data());
 }
 
 void Tensor::check_host_type(size_t bytes, bool integral, bool is_signed) const {
@@ -488,7 +613,8 @@ Tensor from_host(const void* elements, Dtype dtype, const Ints& shape, Location 
   auto buffer = std::make_shared<Buffer>(bytes);
   if (bytes > 0) std::memcpy(buffer->data(), elements, bytes);
   void* data = buffer->data();
-  return Tensor(make_concrete(std::move(buffer), data, std::make_shared<const Type>(type), where));
+  const Tensor made(make_concrete(std::move(buffer), data, std::make_shared<const Type>(type), where));
+  return DeviceScope::current() ? made.to(DeviceScope::current()->name(), where) : made;
 }
 
 Tensor from_buffer(BufferRef buffer, Dtype dtype, const Ints& shape, Location where) {

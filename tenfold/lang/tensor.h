@@ -47,19 +47,24 @@ class Tensor {
   const Shape& shape() const { return type().shape; }
   int rank() const { return type().rank(); }
   Dim size() const { return volume(shape()); }
-  bool traced() const;     // it has no value yet: a function is being traced
-  bool weak() const;       // made from plain numbers only: takes the dtype of what it meets
+  bool traced() const;         // it has no value yet: a function is being traced
+  bool weak() const;           // made from plain numbers only: takes the dtype of what it meets
+  std::string device() const;  // "cpu", "opencl:0": where its elements are, or will be; "traced"
+  // The same elements there: the one way from one memory to another. Itself if it is there.
+  Tensor to(std::string_view device, Location = std::source_location::current()) const;
   Location where() const;  // the operation that made it
 
   // Looking at it. UserError if it is traced.
   const Tensor& evaluate() const;  // computes it now; returns itself
-  const void* data() const;        // row-major elements, valid as long as the tensor; never to be written to
+  // Row-major elements, valid as long as the tensor; never to be written to. UserError if it is on a device.
+  const void* data() const;
   BufferRef buffer() const;
   Scalar item() const;  // of a tensor with one element
   template <class T>
   std::vector<T> to_vector() const {  // UserError if T is not the dtype's C++ type
     check_host_type(sizeof(T), std::is_integral_v<T>, std::is_signed_v<T>);
-    const auto* first = static_cast<const T*>(data());
+    const Tensor here = to("cpu");
+    const auto* first = static_cast<const T*>(here.data());
     return {first, first + size().value()};
   }
   std::string str() const;  // type and elements, shortened
@@ -126,6 +131,20 @@ Tensor tensor(const std::vector<T>& elements, std::optional<Ints> shape = {},
 
 // Computes several tensors as one program.
 void evaluate(const Tensors&);
+
+// While it lives, what this thread creates from nothing (zeros, arange, from_host ...) is on the device. What
+// is computed of tensors is where they are; plain numbers are nowhere.
+class DeviceScope {
+ public:
+  explicit DeviceScope(std::string_view device);  // "cpu", "opencl:0"; DeviceError if it is not there
+  ~DeviceScope();
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+  static Device* current();  // null: the cpu
+
+ private:
+  Device* outer_;
+};
 
 struct PendingStatistics {
   int64_t nodes = 0;  // operations waiting

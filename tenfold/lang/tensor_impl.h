@@ -35,6 +35,8 @@ struct Value : std::enable_shared_from_this<Value> {
   TraceRef trace;  // of a traced value: the innermost function it depends on
   uint64_t serial = 0;
   bool weak = false;
+  bool number_only = false;         // one element, made of plain numbers: it goes along to any device
+  Device* device = nullptr;         // where it is or will be; null: the host
   std::atomic<int64_t> handles{0};  // Tensor objects, as against values that wait for this one
 
   NodeRef leaf;      // a parameter of its own: of a concrete value, made when it is first used
@@ -59,6 +61,12 @@ ValueRef make_concrete(BufferRef, void* data, std::shared_ptr<const Type>, Locat
 ValueRef make_number(const Scalar&, Dtype, Location, bool weak);
 
 bool is_concrete(const Value&);
+
+// Where a function of these runs: where they all are. UserError if they are in several places; `what` is the
+// function, for the error.
+Device* common_device(std::span<Value* const>, std::string_view what, const Location&);
+// The address of a concrete value for a program on the device; numbers are copied there, into `staged`.
+void* address_on(Device*, const Value&, std::vector<BufferRef>& staged);
 
 // The memory of a concrete value for a program that may write its result there; null where somebody else may
 // still look at it (a view, a constant, foreign memory). After mark_donated the value is gone.

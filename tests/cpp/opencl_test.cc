@@ -1,5 +1,7 @@
 // The OpenCL target on every device there is (PoCL where there is no other), compared with the tile
 // interpreter. Many kernels are one program: building is what takes the time.
+#include "tenfold/target/opencl/opencl.h"
+
 #include <cstdlib>
 
 #include <gmock/gmock.h>
@@ -8,7 +10,6 @@
 #include "tenfold/base/error.h"
 #include "tenfold/runtime/buffer.h"
 #include "tenfold/target/cpu.h"
-#include "tenfold/target/devices.h"
 
 #include "kernel_cases.h"
 
@@ -30,6 +31,9 @@ class OpenCl : public ::testing::Test {
       GTEST_SKIP() << "no OpenCL device: " << error.what();
     }
   }
+
+  // The same device, with less than it has.
+  void limit(const ctext::Limits& limits) { target_ = opencl::open_device(0, limits); }
 
   std::vector<Array> execute(const Code& code, const tile::Kernel& k, std::vector<Array> arrays,
                              const Symbols& symbols) {
@@ -88,6 +92,102 @@ TEST_F(OpenCl, Corpus) { check(testing::corpus()); }
 
 // A kernel takes a third of a second to build on PoCL.
 TEST_F(OpenCl, KernelCases) { check(testing::all_kernel_cases(std::getenv("TENFOLD_TEST_FULL") ? 1 : 7)); }
+
+// A share of several elements for each item, and scratch in device memory.
+TEST_F(OpenCl, SmallGroupsAndLittleLocalMemory) {
+  limit({.items = 8, .local_bytes = 256, .arithmetic = {}});
+  check(testing::corpus());
+  check(testing::all_kernel_cases(13));
+}
+
+TEST_F(OpenCl, DivisionAndRootsAreRefinedWhereTheDeviceRoundsOtherwise) {
+  const std::string text = R"(tenfold 1
+kernel refined(x: f32[4096], y: f32[4096], out q: f32[4096], out r: f32[4096]) {
+  atom bo in 16, bi in 256
+  vector bi
+  grid bo {
+    %x = load x[256*bo + bi] : f32[bi]
+    %y = load y[256*bo + bi] : f32[bi]
+    %q = div %x, %y : f32[bi]
+    %a = abs %x : f32[bi]
+    %r = sqrt %a : f32[bi]
+    store q[256*bo + bi] = %q
+    store r[256*bo + bi] = %r
+  }
+}
+)";
+  for (const bool f64 : {true, false}) {
+    limit({.arithmetic = {.f64 = f64, .exact_division = false}});
+    const std::string c = target_->listing(tile::parse_kernel(text), "c");
+    EXPECT_EQ(c.find("double") != std::string::npos, f64) << c;
+    EXPECT_EQ(c.find("fma(") == std::string::npos, f64) << c;
+    check({{text, {}, 0, true}});
+  }
+}
+
+TEST_F(OpenCl, WhatTheDeviceLacksIsSaid) {
+  limit({.arithmetic = {.f64 = false}});
+  const tile::Kernel k = tile::parse_kernel(testing::read_file(TENFOLD_TESTS_DIR "/tile/places.ten"));
+  const tile::Kernel* const kernels[] = {&k};
+  try {
+    target_->compile(kernels);
+    FAIL() << "compiled";
+  } catch (const DeviceError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "kernel places computes in f64, which the device does not have: convert to f32 before");
+  }
+}
+
+TEST_F(OpenCl, MemoryThatIsNotThere) {
+  Device& device = target_->device();
+  try {
+    const Buffer buffer(size_t{1} << 60, &device);
+    FAIL() << "allocated";
+  } catch (const DeviceError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(
+                                  "opencl:0 has no memory left for a buffer of 1152921504606846976 bytes"));
+  }
+  const int64_t before = device.memory().live_bytes;
+  {
+    const Buffer small(100, &device);
+    const std::string text = "and the device goes on";
+    std::string back(text.size(), ' ');
+    device.to_device(small.data() + 3, text.data(), text.size());
+    device.copy(small.data() + 40, small.data() + 3, text.size());
+    device.to_host(back.data(), small.data() + 40, back.size());
+    EXPECT_EQ(back, text);
+    EXPECT_GT(device.memory().live_bytes, before);
+  }
+  EXPECT_EQ(device.memory().live_bytes, before);
+}
+
+TEST_F(OpenCl, TextIsForReaders) {
+  const tile::Kernel k = tile::parse_kernel(testing::read_file(TENFOLD_TESTS_DIR "/tile/vote.ten"));
+  EXPECT_EQ(target_->listing(k, "c"), R"(#pragma OPENCL FP_CONTRACT OFF
+
+// vote
+//   x  f32[40]  read
+//   y  f32[40]  written
+//   160 bytes read, 160 written
+//   groups: no in 5; items: 8 over ni
+__kernel void tn_vote(__global const float* x, long x_at, __global float* y, long y_at, long first_block) {
+  const int item = (int)get_local_id(0);
+  const int ni = item;
+  x += x_at;
+  y += y_at;
+  const int no = first_block + (long)get_group_id(0);
+  const float x_ = x[8*no + ni];
+  const bool mask = x_ < 0.0f;
+  float root;
+  if (mask) {
+    root = sqrt(-x_);
+  }
+  const float y_ = mask ? root : x_;
+  y[8*no + ni] = y_;
+}
+)");
+  EXPECT_THROW(target_->listing(k, "llvm"), UserError);
+}
 
 TEST_F(OpenCl, EveryMapRecordOnEveryDtype) {
   constexpr size_t kTogether = 8;  // dtypes in one kernel

@@ -410,7 +410,19 @@ class Writer {
         std::min<int64_t>(limits_.items, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(most)))));
   }
 
-  // Scratch whose every access has the accessor's lane at the same dimension: no other item sees it.
+  // Is the form, modulo the number of items, the item that has this element of the lane axis?
+  bool follows(const Form& f, AtomId lane) const {
+    bool found = false;
+    for (const Term& t : f.terms) {
+      if (t.atom == lane)
+        found = t.coef == Dim(1);
+      else if (!provably_divides(items_, t.coef))
+        return false;
+    }
+    return found && provably_divides(items_, f.offset);
+  }
+
+  // Scratch whose every access follows the accessor's lane in one dimension: no other item sees its elements.
   void find_owned() {
     owned_.assign(k.values.size(), false);
     std::map<ValueId, std::vector<bool>> own;
@@ -422,7 +434,7 @@ class Writer {
           auto& dims = own.try_emplace(v, std::vector<bool>(value(v).axes.size(), true)).first->second;
           const AtomId lane = lane_of(s);
           for (size_t i = 0; i < dims.size(); ++i)
-            dims[i] = dims[i] && lane >= 0 && s.forms[i].is_atom() && s.forms[i].terms[0].atom == lane;
+            dims[i] = dims[i] && lane >= 0 && follows(s.forms[i], lane);
         },
         [](const Operand&, ValueId) {});
     for (const auto& [v, dims] : own) owned_[v] = std::ranges::count(dims, true) > 0;
@@ -833,17 +845,6 @@ class Writer {
            bare(text_of));
       scopes_.back().declared.insert(v);
     }
-  }
-
-  // Without the parentheses around all of it.
-  static std::string bare(const std::string& text_of) {
-    if (text_of.size() < 2 || text_of.front() != '(' || text_of.back() != ')') return text_of;
-    int depth = 0;
-    for (size_t i = 0; i + 1 < text_of.size(); ++i) {
-      depth += text_of[i] == '(' ? 1 : text_of[i] == ')' ? -1 : 0;
-      if (depth == 0) return text_of;
-    }
-    return text_of.substr(1, text_of.size() - 2);
   }
 
   // Opens loops over an item's share.

@@ -111,6 +111,16 @@ std::string type_name(Dtype d) {
 
 std::string memory_type_name(Dtype d) { return is_bool(d) ? "uchar" : narrow(d) ? "ushort" : type_name(d); }
 
+std::string bare(const std::string& x) {
+  if (x.size() < 2 || x.front() != '(' || x.back() != ')') return x;
+  int depth = 0;
+  for (size_t i = 0; i + 1 < x.size(); ++i) {
+    depth += x[i] == '(' ? 1 : x[i] == ')' ? -1 : 0;
+    if (depth == 0) return x;
+  }
+  return x.substr(1, x.size() - 2);
+}
+
 void Math::needs(Dtype d) { uses_f64_ |= wide_float(d); }
 
 std::string Math::make_pair(Dtype d, std::string_view re, std::string_view im) const {
@@ -123,7 +133,9 @@ std::string Math::call(const std::string& name, std::string_view result, std::st
     helpers_[name] = fmt::format("{}{} {}({}) {{\n{}}}\n", dialect_.function, result, name, parameters, body);
     order_.push_back(name);
   }
-  return fmt::format("{}({})", name, fmt::join(arguments, ", "));
+  std::string list;
+  for (const std::string& a : arguments) list += (list.empty() ? "" : ", ") + bare(a);
+  return fmt::format("{}({})", name, list);
 }
 
 std::string Math::literal(const Scalar& scalar, Dtype d) const {
@@ -297,7 +309,7 @@ std::string Math::arithmetic(std::string_view n, Args v, Dtype d) {
   if (n == "add") return f ? binary("+") : wrapping("+");
   if (n == "sub") return f ? binary("-") : wrapping("-");
   if (n == "mul") return f ? binary("*") : wrapping("*");
-  if (n == "fma") return fmt::format("fma({}, {}, {})", x, y, v[2]);
+  if (n == "fma") return fmt::format("fma({}, {}, {})", bare(x), bare(y), bare(v[2]));
   if (n == "div") {
     const std::string two = fmt::format("{0} x, {0} y", type);
     const std::string own = fmt::format("divide_{}", name(is_float(d) && d != Dtype::f64 ? Dtype::f32 : d));
@@ -318,7 +330,7 @@ std::string Math::arithmetic(std::string_view n, Args v, Dtype d) {
     return fmt::format("({})(0 - ({}){})", type, size_of(d) == 8 ? "ulong" : "uint", x);
   }
   if (n == "abs") {
-    if (f) return "fabs(" + x + ")";
+    if (f) return "fabs(" + bare(x) + ")";
     if (!s) return x;
     return call(fmt::format("abs_{}", name(d)), type, type + " x",
                 fmt::format("  return x < 0 ? ({})(0 - ({})x) : x;\n", type, unsigned_name(d)), v);
@@ -332,13 +344,13 @@ std::string Math::arithmetic(std::string_view n, Args v, Dtype d) {
                 fmt::format("  return {}x {} y ? x : y;\n", f ? "x != x || " : "", op), v);
   }
   if (n == "sqrt") {
-    if (d == Dtype::f64 || device_.exact_division) return "sqrt(" + x + ")";
+    if (d == Dtype::f64 || device_.exact_division) return "sqrt(" + bare(x) + ")";
     uses_f64_ |= device_.f64;
     return call("root_f32", type, type + " x",
                 device_.f64 ? "  return (float)sqrt((double)x);\n" : kRootByFma, v);
   }
-  if (n == "floor" || n == "ceil" || n == "trunc") return fmt::format("{}({})", n, x);
-  if (n == "round") return "rint(" + x + ")";
+  if (n == "floor" || n == "ceil" || n == "trunc") return fmt::format("{}({})", n, bare(x));
+  if (n == "round") return "rint(" + bare(x) + ")";
   if (n == "logical_and") return binary("&&");
   if (n == "logical_or") return binary("||");
   if (n == "logical_xor") return binary("!=");
@@ -351,7 +363,7 @@ std::string Math::arithmetic(std::string_view n, Args v, Dtype d) {
     return fmt::format("({})(({}){} << ({} & {}))", type, size_of(d) == 8 ? "ulong" : "uint", x, y,
                        size_of(d) * 8 - 1);
   if (n == "shift_right") return fmt::format("({})({} >> ({} & {}))", type, x, y, size_of(d) * 8 - 1);
-  if (n == "multiply_high") return fmt::format("mul_hi({}, {})", x, y);
+  if (n == "multiply_high") return fmt::format("mul_hi({}, {})", bare(x), bare(y));
   if (n == "isnan") return fmt::format("({0} != {0})", x);
   if (n == "isfinite") return fmt::format("(fabs({}) < {})", x, real_literal(INFINITY, d == Dtype::f64));
   if (n == "make_complex") return make_pair(d == Dtype::f64 ? Dtype::complex128 : Dtype::complex64, x, y);

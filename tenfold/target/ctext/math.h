@@ -14,8 +14,9 @@
 
 namespace tenfold::ctext {
 
-std::string type_name(Dtype);         // in a register
-std::string memory_type_name(Dtype);  // bool: uchar; f16 and bf16: ushort
+std::string type_name(Dtype);          // in a register
+std::string memory_type_name(Dtype);   // bool: uchar; f16 and bf16: ushort
+std::string bare(const std::string&);  // without the parentheses around all of it
 
 struct Arithmetic {
   bool f64 = true;             // the device has it
@@ -35,10 +36,10 @@ class Math {
   std::string from_memory(const std::string&, Dtype);
   std::string to_memory(const std::string&, Dtype);
 
-  void needs(Dtype);  // DeviceError's reason is collected: see missing()
+  void needs(Dtype);
   bool uses_f64() const { return uses_f64_; }
-  const std::map<std::string, std::string>& helpers() const { return helpers_; }  // by name, in order of need
-  const std::vector<std::string>& helper_order() const { return order_; }
+  const std::map<std::string, std::string>& helpers() const { return helpers_; }  // by name
+  const std::vector<std::string>& helper_order() const { return order_; }         // as they were needed
 
  private:
   std::string arithmetic(std::string_view name, std::span<const std::string>, Dtype);

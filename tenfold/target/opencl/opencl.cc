@@ -1,4 +1,6 @@
 // OpenCL devices: the C emitter's text built by the driver, one queue in order for each device.
+#include "tenfold/target/opencl/opencl.h"
+
 #include <algorithm>
 #include <bit>
 #include <cctype>
@@ -10,8 +12,6 @@
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
 #include "tenfold/runtime/disk_cache.h"
-#include "tenfold/target/ctext/emit.h"
-#include "tenfold/target/devices.h"
 #include "tenfold/target/opencl/api.h"
 
 namespace tenfold::opencl {
@@ -262,7 +262,8 @@ class ClDevice final : public Device {
 
 class ClTarget final : public DeviceTarget {
  public:
-  ClTarget(int index, const Api& cl, const DeviceFacts& facts) : device_(index, cl, facts) {
+  ClTarget(int index, const Api& cl, const DeviceFacts& facts, const std::optional<ctext::Limits>& limits)
+      : device_(index, cl, facts) {
     const auto get = [&](Uint what) { return text_of(cl.clGetDeviceInfo, facts.id, what); };
     platform_ = text_of(cl.clGetPlatformInfo, facts.platform, kPlatformName);
     name_ = get(kDeviceName);
@@ -273,6 +274,7 @@ class ClTarget final : public DeviceTarget {
     limits_.local_bytes = static_cast<int64_t>(number_of<uint64_t>(cl, facts.id, kDeviceLocalMemory));
     limits_.arithmetic.f64 = get(kDeviceExtensions).find("cl_khr_fp64") != std::string::npos;
     limits_.arithmetic.exact_division = floats & kCorrectDivision;
+    if (limits) limits_ = *limits;
     options_ = limits_.arithmetic.exact_division ? "-cl-fp32-correctly-rounded-divide-sqrt" : "";
     identity_ =
         fmt::format("{}|{}|{}|{}|{}", platform_, name_, get(kDeviceVersion), get(kDriverVersion), options_);
@@ -403,12 +405,19 @@ class ClTarget final : public DeviceTarget {
 const DeviceKind kKind{
     .name = "opencl",
     .count = [](std::string& missing) { return static_cast<int>(devices(&missing).size()); },
-    .open = [](int index) -> std::shared_ptr<DeviceTarget> {
-      return std::make_shared<ClTarget>(index, *api(), devices()[static_cast<size_t>(index)]);
-    },
+    .open = [](int index) { return open_device(index); },
 };
 
 const RegisteredKind kRegistered{kKind};
 
 }  // namespace
+
+std::shared_ptr<DeviceTarget> open_device(int index, const std::optional<ctext::Limits>& limits) {
+  std::string missing = "there are fewer";
+  const auto& all = devices(&missing);
+  if (static_cast<size_t>(index) >= all.size())
+    throw DeviceError(fmt::format("device opencl:{}: {}", index, missing));
+  return std::make_shared<ClTarget>(index, *api(), all[static_cast<size_t>(index)], limits);
+}
+
 }  // namespace tenfold::opencl
