@@ -10,6 +10,7 @@
 
 #include "tenfold/runtime/code.h"
 #include "tenfold/runtime/object.h"
+#include "tenfold/target/symbols.h"
 
 namespace tenfold {
 
@@ -30,9 +31,6 @@ struct Isa {
 const Isa& find_isa(std::string_view name);
 std::string machine_class(const Isa&);     // the machine record of this processor with these instructions
 std::vector<std::string> runnable_isas();  // narrowest first
-
-// Names of the symbols in a kernel's dims, sorted: the order of the `symbols` argument.
-std::vector<std::string> symbol_names(const tile::Kernel&);
 
 // A loaded object's function as the code of a kernel.
 Code make_code(const tile::Kernel&, const std::shared_ptr<LoadedObject>&, const std::string& function);

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "tenfold/base/error.h"
-#include "tenfold/target/cpu.h"
+#include "tenfold/target/symbols.h"
 
 namespace tenfold::ctext {
 namespace {
