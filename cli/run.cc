@@ -8,6 +8,7 @@
 #include "tenfold/base/knobs.h"
 #include "tenfold/compile/explain.h"
 #include "tenfold/ir/eval.h"
+#include "tenfold/target/devices.h"
 
 #include "commands.h"
 #include "program.h"
@@ -16,7 +17,7 @@ namespace tenfold::cli {
 namespace {
 
 struct Settings {
-  std::string file, html;
+  std::string file, html, device = "cpu";
   std::vector<std::string> inputs, symbols, allow;
   uint64_t seed = 0;
   int repeat = 1;
@@ -28,6 +29,8 @@ compile::Options options_of(const Settings& s) {
   out.allow = s.allow;
   out.fuse = !s.unfused;
   out.interpret = s.interpret;
+  const auto target = device_target(s.device);
+  if (target) out.device = target->device().name();
   return out;
 }
 
@@ -47,7 +50,15 @@ void run(const Settings& s) {
   const std::vector<Array> arguments = make_arguments(graph, s.inputs, read_symbols(s.symbols), s.seed);
   const auto executable = compile::compile(graph, options_of(s));
   std::vector<void*> inputs;
-  for (const Array& a : arguments) inputs.push_back(const_cast<std::byte*>(a.bytes.data()));
+  Device* const device = executable->device();
+  std::vector<BufferRef> on_device;
+  for (const Array& a : arguments) {
+    if (device) {
+      on_device.push_back(std::make_shared<Buffer>(a.bytes.size(), device));
+      device->to_device(on_device.back()->data(), a.bytes.data(), a.bytes.size());
+    }
+    inputs.push_back(device ? on_device.back()->data() : const_cast<std::byte*>(a.bytes.data()));
+  }
   std::vector<int64_t> symbols;
   std::map<std::string, int64_t> bindings;
   for (const compile::SymbolSource& source : executable->symbols()) {
@@ -69,6 +80,7 @@ void run(const Settings& s) {
     outputs.assign(graph.results.size(), nullptr);
     const auto start = std::chrono::steady_clock::now();
     executable->run(inputs, symbols, outputs);
+    if (device) device->synchronize();
     best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   std::vector<Array> results;
@@ -76,7 +88,10 @@ void run(const Settings& s) {
     Ints shape;
     for (const Dim& d : graph.results[k]->shape()) shape.push_back(d.evaluate(bindings));
     Array& result = results.emplace_back(graph.results[k]->dtype(), shape);
-    std::copy_n(outputs[k]->data(), result.bytes.size(), result.bytes.data());
+    if (device)
+      device->to_host(result.bytes.data(), outputs[k]->data(), result.bytes.size());
+    else
+      std::copy_n(outputs[k]->data(), result.bytes.size(), result.bytes.data());
     std::cout << text_of(result) << "\n";
   }
   if (s.repeat > 1) std::cout << fmt::format("best of {}: {:.2f} us\n", s.repeat, best * 1e6);
@@ -102,6 +117,7 @@ void add_common(CLI::App& command, Settings& s) {
   command.add_option("--allow", s.allow, "rewrites that change rounding: factor, online")->delimiter(',');
   command.add_flag("--unfused", s.unfused, "one launch for each operation");
   command.add_flag("--interpret", s.interpret, "run on the reference interpreter");
+  command.add_option("--device", s.device, "where it runs: cpu, opencl:0 (see tenfold devices)");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "tenfold/compile/compile.h"
 #include "tenfold/runtime/allocator.h"
 #include "tenfold/runtime/parallel.h"
+#include "tenfold/target/devices.h"
 
 #include "common.h"
 #include "jitted.h"
@@ -75,8 +76,9 @@ NB_MODULE(_tenfold, m) {
   bind_env(m);
   m.def(
       "memory_statistics",
-      [] {
-        const MemoryStatistics s = memory_statistics();
+      [](nb::handle device) {
+        const auto target = device_target(device_name_of(device));
+        const MemoryStatistics s = target ? target->device().memory() : memory_statistics();
         nb::dict out;
         out["live_bytes"] = s.live_bytes;
         out["peak_bytes"] = s.peak_bytes;
@@ -85,7 +87,7 @@ NB_MODULE(_tenfold, m) {
         out["reuses"] = s.reuses;
         return out;
       },
-      "Bytes in use and kept for reuse, and how often memory was asked for.");
+      nb::arg("device") = "cpu", "Bytes in use and kept for reuse, and how often memory was asked for.");
   m.def("trim_memory", &trim_memory, "Gives memory that is kept for reuse back to the system.");
   m.def(
       "cache_statistics",

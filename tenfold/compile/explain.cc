@@ -134,7 +134,7 @@ std::string Explanation::str() const {
   out += fmt::format("predicted    {}\n", seconds_text(seconds));
   out += fmt::format("workspace    {} bytes\n", workspace_bytes);
   out += fmt::format("machine      {} ({})\n", machine, machine_hash);
-  if (device != "cpu") out += fmt::format("device       {}\n", device);
+  out += fmt::format("device       {}\n", device);
   if (interpreted > 0)
     out += fmt::format("interpreted  {} operations: this program runs on the reference interpreter\n",
                        interpreted);

@@ -269,6 +269,12 @@ class Writer {
     for (char& c : name)
       if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
     if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0]))) name = "v" + name;
+    const auto is_ours = [&] {  // what the writer itself makes up
+      return std::ranges::any_of(std::initializer_list<std::string_view>{"inside", "any", "next_", "tree_"},
+                                 [&](std::string_view prefix) { return name.starts_with(prefix); }) ||
+             name.ends_with("_part") || name.ends_with("_at");
+    };
+    if (is_ours()) name += "_";
     while (kReserved.contains(name) || !taken.insert(name).second) name += "_";
     return name;
   }

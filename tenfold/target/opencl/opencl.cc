@@ -178,6 +178,7 @@ class ClDevice final : public Device {
       const std::lock_guard lock(launch_);  // a kernel's arguments are its state
       for (int64_t from = begin; from < end; from += most)
         enqueue(kernel, code, buffers, symbols, from, std::min(end - from, most), workspace);
+      const std::lock_guard named(mutex_);
       last_kernel_ = code.name;
     }
     if (workspace) release(workspace, static_cast<size_t>(most * f.workspace_bytes));
@@ -192,6 +193,7 @@ class ClDevice final : public Device {
 
   void check(Int error, std::string_view what, std::string_view kernel = {}) const {
     if (error == kSuccess) return;
+    const std::lock_guard lock(mutex_);
     const std::string blamed = kernel.empty() ? last_kernel_ : std::string(kernel);
     throw DeviceError(fmt::format("{}: {} failed with {}{}", name_, what, error_name(error),
                                   blamed.empty() || !kernel.empty() ? "" : ", after kernel " + blamed));
@@ -251,13 +253,13 @@ class ClDevice final : public Device {
 
   std::string name_;
   Queue queue_ = nullptr;
-  mutable std::mutex mutex_;  // guards what follows, but for last_kernel_
+  mutable std::mutex mutex_;  // guards what follows
   std::map<uintptr_t, Block> blocks_;
   std::map<size_t, std::vector<Memory>> kept_;
   uintptr_t next_address_ = kFirstAddress;
   MemoryStatistics statistics_;
-  std::mutex launch_;
   std::string last_kernel_;
+  std::mutex launch_;
 };
 
 class ClTarget final : public DeviceTarget {
