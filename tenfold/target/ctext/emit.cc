@@ -987,9 +987,15 @@ class Writer {
       }
       case Op::fill: return define(s.result, math_.literal(s.scalar, value(s.result).dtype));
       case Op::copy: return define(s.result, in(0));
-      case Op::index:
-        return define(s.result,
-                      fmt::format("({})({})", type_name(value(s.result).dtype), form_text(s.forms[0])));
+      case Op::index: {
+        const Form& f = s.forms[0];
+        const Dtype dtype = value(s.result).dtype;
+        if (f.is_point() && f.offset.is_const() && !shared_[s.result] && !declared(s.result)) {
+          inlined_[s.result] = math_.literal(Scalar(f.offset.value()), dtype);
+          return;
+        }
+        return define(s.result, fmt::format("({})({})", type_name(dtype), form_text(f)));
+      }
       case Op::map: {
         std::vector<std::string> operands;
         std::vector<Dtype> dtypes;
