@@ -89,6 +89,10 @@
 #include "tenfold/ir/prim.h"
 #include "tenfold/ir/space.h"
 
+namespace tenfold {
+class Lexer;
+}
+
 namespace tenfold::tile {
 
 using ValueId = int32_t;
@@ -222,6 +226,13 @@ std::string print(const Kernel&, const Stmt&);  // one line
 std::string print(const Kernel&, const Form&);  // "64*jo + ji"
 Kernel parse_kernel(std::string_view text, std::string file = "<text>");
 std::vector<std::string> verify(const Kernel&);  // readable complaints, empty if the kernel is well formed
+std::vector<std::string> verify(
+    const Kernel&, const std::map<std::string, int64_t>& symbols);  // bounds at these values only
+
+// For a text with several kernels under one head (version and symbols).
+std::map<std::string, Symbol> symbols_of(const Kernel&);
+std::string print_headless(const Kernel&);                               // from `kernel` on
+Kernel parse_kernel(Lexer&, const std::map<std::string, Dim>& symbols);  // to its closing brace
 
 // The tile interpreter: UserError for a kernel that `verify` rejects, a bound that is left, a read of what
 // was never written, an output element that is not written exactly once, a race between blocks. Counts what

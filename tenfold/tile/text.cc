@@ -11,6 +11,7 @@ namespace tenfold::tile {
 namespace {
 
 constexpr int kVersion = 1;
+constexpr int kDeepest = 64;  // loops in loops; deeper text is not a program
 
 constexpr std::string_view kNames[] = {"load", "store",      "fill",   "copy",     "constant", "index",
                                        "map",  "accumulate", "reduce", "contract", "read",     "write"};
@@ -205,7 +206,7 @@ struct Printer {
     line("}");
   }
 
-  void print_symbols() {
+  std::map<std::string, Symbol> symbols() const {
     std::map<std::string, Symbol> symbols;
     const auto add = [&](const Form& f) {
       f.offset.symbols(symbols);
@@ -226,8 +227,7 @@ struct Printer {
       for (const Operand& o : stmt.operands) add_operand(o);
     });
     for_each_vote(kernel.body, add_operand);
-    for (const auto& [key, s] : symbols)
-      line(fmt::format("symbol {} in {}..{} hint {}", s.name, s.lower, s.upper, s.hint));
+    return symbols;
   }
 
   template <class F>
@@ -245,9 +245,13 @@ struct Printer {
     }
   }
 
-  void print() {
+  void print_head() {
     line(fmt::format("tenfold {}", kVersion));
-    print_symbols();
+    for (const auto& [key, s] : symbols())
+      line(fmt::format("symbol {} in {}..{} hint {}", s.name, s.lower, s.upper, s.hint));
+  }
+
+  void print_kernel() {
     std::string args;
     for (const Arg& arg : kernel.args)
       args +=
@@ -284,6 +288,7 @@ struct Parser {
   std::unordered_map<std::string, AtomId> atoms;
   std::unordered_map<std::string, ValueId> values;
   std::unordered_map<std::string, int> args;
+  int depth = 0;
 
   Kernel parse() {
     lexer.expect("tenfold");
@@ -291,6 +296,13 @@ struct Parser {
     if (lexer.integer("the format's version") != kVersion)
       lexer.fail(version, fmt::format("this tenfold reads version {} of the format", kVersion));
     while (lexer.accept("symbol")) parse_symbol();
+    Kernel parsed = parse_kernel();
+    const TokenKind kind = lexer.peek().kind;
+    if (kind != TokenKind::end && kind != TokenKind::section) lexer.fail("a kernel ends here");
+    return parsed;
+  }
+
+  Kernel parse_kernel() {
     lexer.expect("kernel");
     kernel.name = lexer.identifier("the kernel's name");
     lexer.expect("(");
@@ -326,8 +338,6 @@ struct Parser {
     kernel.body = body();
     lexer.expect("}");
     lexer.expect("}");
-    const TokenKind kind = lexer.peek().kind;
-    if (kind != TokenKind::end && kind != TokenKind::section) lexer.fail("a kernel ends here");
     return std::move(kernel);
   }
 
@@ -775,13 +785,16 @@ struct Parser {
 
   Body body() {  // up to what ends it, which stays
     Body result;
+    if (++depth > kDeepest) lexer.fail(fmt::format("bodies stand more than {} deep in each other", kDeepest));
     while (true) {
       const Token& next = lexer.peek();
       const bool ends =
           next.kind == TokenKind::end || next.text == "}" || next.text == "test" || next.text == "carry";
-      if (ends) return result;
+      if (ends) break;
       result.push_back(item());
     }
+    --depth;
+    return result;
   }
 };
 
@@ -791,8 +804,19 @@ std::string_view name(Op op) { return kNames[static_cast<size_t>(op)]; }
 
 std::string print(const Kernel& kernel) {
   Printer printer{.kernel = kernel, .out = {}};
-  printer.print();
+  printer.print_head();
+  printer.print_kernel();
   return std::move(printer.out);
+}
+
+std::string print_headless(const Kernel& kernel) {
+  Printer printer{.kernel = kernel, .out = {}};
+  printer.print_kernel();
+  return std::move(printer.out);
+}
+
+std::map<std::string, Symbol> symbols_of(const Kernel& kernel) {
+  return Printer{.kernel = kernel, .out = {}}.symbols();
 }
 
 std::string print(const Kernel& kernel, const Stmt& stmt) {
@@ -811,6 +835,16 @@ Kernel parse_kernel(std::string_view text, std::string file) {
                 .values = {},
                 .args = {}}
       .parse();
+}
+
+Kernel parse_kernel(Lexer& lexer, const std::map<std::string, Dim>& symbols) {
+  return Parser{.lexer = lexer,  // a handle: what it reads, the caller's has read
+                .kernel = {},
+                .symbols = {symbols.begin(), symbols.end()},
+                .atoms = {},
+                .values = {},
+                .args = {}}
+      .parse_kernel();
 }
 
 }  // namespace tenfold::tile

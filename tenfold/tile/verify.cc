@@ -44,7 +44,8 @@ std::vector<Sample> samples(const std::map<std::string, Symbol>& symbols) {
 
 class Verifier {
  public:
-  explicit Verifier(const Kernel& kernel) : kernel_(kernel) {}
+  explicit Verifier(const Kernel& kernel, const std::map<std::string, int64_t>* symbols = nullptr)
+      : kernel_(kernel), given_(symbols) {}
 
   std::vector<std::string> verify() {
     check_names();
@@ -197,7 +198,7 @@ class Verifier {
       std::ranges::for_each(stmt.forms, add);
       for (const Operand& operand : stmt.operands) std::ranges::for_each(operand.at, add);
     });
-    samples_ = samples(symbols);
+    samples_ = given_ ? std::vector{Sample{*given_}} : samples(symbols);
   }
 
   // ---- scopes
@@ -635,6 +636,7 @@ class Verifier {
   }
 
   const Kernel& kernel_;
+  const std::map<std::string, int64_t>* given_;  // the symbols' values, where they are known
   std::vector<std::string> complaints_;
   std::vector<Sample> samples_;
   std::vector<State> states_;         // by value
@@ -650,5 +652,9 @@ class Verifier {
 }  // namespace
 
 std::vector<std::string> verify(const Kernel& kernel) { return Verifier(kernel).verify(); }
+
+std::vector<std::string> verify(const Kernel& kernel, const std::map<std::string, int64_t>& symbols) {
+  return Verifier(kernel, &symbols).verify();
+}
 
 }  // namespace tenfold::tile
