@@ -7,6 +7,7 @@ namespace tenfold::cli {
 
 void add_run(CLI::App&);
 void add_explain(CLI::App&);
+void add_plan(CLI::App&);
 void add_probe(CLI::App&);
 void add_knobs(CLI::App&);
 void add_rollout(CLI::App&);

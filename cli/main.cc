@@ -14,6 +14,7 @@ int main(int count, char** arguments) {
   app.require_subcommand(1);
   tenfold::cli::add_run(app);
   tenfold::cli::add_explain(app);
+  tenfold::cli::add_plan(app);
   tenfold::cli::add_probe(app);
   tenfold::cli::add_knobs(app);
   tenfold::cli::add_rollout(app);

@@ -17,14 +17,6 @@ std::pair<std::string, std::string> split_setting(const std::string& text, std::
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) user_error("cannot open {}", path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 // "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }" of a NumPy file.
 Array read_npy(const std::string& path) {
   const std::string bytes = read_file(path);
@@ -94,6 +86,14 @@ Array draw(const Type& type, const std::map<std::string, int64_t>& symbols, std:
 }
 
 }  // namespace
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) user_error("cannot open {}", path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
 
 Graph read_graph(const std::string& path) { return parse_graph(read_file(path), path); }
 

@@ -10,6 +10,7 @@
 
 namespace tenfold::cli {
 
+std::string read_file(const std::string& path);
 Graph read_graph(const std::string& path);  // UserError with line and column
 std::map<std::string, int64_t> read_symbols(const std::vector<std::string>& settings);  // "n=128"
 

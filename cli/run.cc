@@ -9,6 +9,7 @@
 #include "tenfold/compile/explain.h"
 #include "tenfold/ir/eval.h"
 #include "tenfold/target/devices.h"
+#include "tenfold/plan/text.h"
 
 #include "commands.h"
 #include "program.h"
@@ -17,7 +18,7 @@ namespace tenfold::cli {
 namespace {
 
 struct Settings {
-  std::string file, html, device = "cpu";
+  std::string file, html, plan, device = "cpu";
   std::vector<std::string> inputs, symbols, allow;
   uint64_t seed = 0;
   int repeat = 1;
@@ -31,6 +32,9 @@ compile::Options options_of(const Settings& s) {
   out.interpret = s.interpret;
   const auto target = device_target(s.device);
   if (target) out.device = target->device().name();
+  if (s.plan.empty()) return out;
+  out.plan = read_file(s.plan);
+  plan::parse_plan(out.plan, s.plan);  // so that an error names the file
   return out;
 }
 
@@ -112,12 +116,19 @@ void explain(const Settings& s) {
   if (!file.flush()) user_error("cannot write {}", s.html);
 }
 
+void print_plan(const Settings& s) {
+  const auto executable = compile::compile(read_graph(s.file), options_of(s));
+  if (!executable->program()) user_error("the interpreter is asked for: it runs the graph, no plan");
+  std::cout << plan::print(executable->plan());
+}
+
 void add_common(CLI::App& command, Settings& s) {
   command.add_option("file", s.file, "a graph as text")->required();
   command.add_option("--allow", s.allow, "rewrites that change rounding: factor, online")->delimiter(',');
   command.add_flag("--unfused", s.unfused, "one launch for each operation");
   command.add_flag("--interpret", s.interpret, "run on the reference interpreter");
   command.add_option("--device", s.device, "where it runs: cpu, opencl:0 (see tenfold devices)");
+  command.add_option("--plan", s.plan, "a plan to run instead of the planner's, as `tenfold plan` prints it");
 }
 
 }  // namespace
@@ -141,6 +152,14 @@ void add_explain(CLI::App& app) {
   add_common(*command, *s);
   command->add_option("--html", s->html, "writes a page with the graph and the assembly");
   command->callback([s] { explain(*s); });
+}
+
+void add_plan(CLI::App& app) {
+  auto s = std::make_shared<Settings>();
+  CLI::App* command = app.add_subcommand(
+      "plan", "Prints the plan of a .ten file: it can be edited and given to `tenfold run --plan`.");
+  add_common(*command, *s);
+  command->callback([s] { print_plan(*s); });
 }
 
 void add_knobs(CLI::App& app) {

@@ -14,6 +14,8 @@
 #include "tenfold/compile/donate.h"
 #include "tenfold/ir/eval.h"
 #include "tenfold/ir/text.h"
+#include "tenfold/plan/text.h"
+#include "tenfold/plan/verify.h"
 #include "tenfold/rewrite/simplify.h"
 #include "tenfold/target/cpu.h"
 #include "tenfold/target/devices.h"
@@ -40,6 +42,8 @@ struct Executable::Parts {
   std::vector<std::string> notes;
   std::vector<PassTime> times;
   int64_t interpreted = 0;
+  mutable std::mutex mutex;                         // guards the next
+  mutable std::set<std::vector<int64_t>> accepted;  // values of the symbols that a replayed plan is safe for
 };
 
 Executable::Executable(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -163,10 +167,37 @@ void run_expand(State& s) {
   s.core = expand(s.core, std::ranges::find(allow, "online") != allow.end());
 }
 
+// A replayed plan must take and give what the graph does.
+void check_fits(const plan::Plan& plan, const State& s) {
+  const auto compare = [&](plan::Buffer::Kind kind, std::string_view what, const Nodes& needed) {
+    size_t count = 0;
+    for (const plan::Buffer& b : plan.buffers) {
+      if (b.kind != kind) continue;
+      ++count;
+      if (static_cast<size_t>(b.index) < needed.size() && !(b.type == needed[b.index]->type()))
+        user_error("the plan does not fit the program: its {} {} is {}, but the program's is {}", what,
+                   b.index, b.type.str(), needed[b.index]->type().str());
+    }
+    if (count != needed.size())
+      user_error("the plan does not fit the program: it has {} {}{}, but the program has {}", count, what,
+                 count == 1 ? "" : "s", needed.size());
+  };
+  compare(plan::Buffer::Kind::input, "input", s.graph.parameters);
+  compare(plan::Buffer::Kind::output, "output", s.graph.results);
+  for (const auto& [name, symbol] : plan::symbols_of(plan))
+    if (std::ranges::none_of(s.symbols, [&](const SymbolSource& x) { return x.symbol.name == name; }))
+      user_error("the plan does not fit the program: it uses the symbol {}, which the program has not", name);
+}
+
 void run_plan(State& s) {
-  s.plan = plan::make_plan(s.core, *s.machine,
-                           {.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate});
-  add_placements(s.plan, s.placements, s.graph.results.size());
+  if (s.options.plan.empty()) {
+    s.plan = plan::make_plan(s.core, *s.machine,
+                             {.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate});
+    add_placements(s.plan, s.placements, s.graph.results.size());
+  } else {
+    s.plan = plan::parse_plan(s.options.plan);
+    check_fits(s.plan, s);
+  }
   Donations donations = check_donations(s.plan, s.options.donate);
   s.donated = std::move(donations.safe);
   s.notes.insert(s.notes.end(), donations.notes.begin(), donations.notes.end());
@@ -314,7 +345,7 @@ struct KeyHash {
     if (fault("compile_key_options")) return seed;
     for (const std::string& grant : key.options.allow) seed = hash_of(seed, grant);
     for (const auto& [from, to] : key.options.donate) seed = hash_of(hash_of(seed, from), to);
-    return hash_of(hash_of(seed, key.options.device), key.environment);
+    return hash_of(hash_of(hash_of(seed, key.options.device), key.options.plan), key.environment);
   }
 };
 
@@ -368,6 +399,24 @@ std::shared_ptr<const Executable> make_executable(const Graph& graph, const Opti
   return Maker::finish(std::move(parts));
 }
 
+// No proof covers all values of the symbols of a plan that was edited by hand: new ones are checked.
+void check_symbols(const State& parts, std::span<const int64_t> symbols) {
+  constexpr size_t kMost = 4096;
+  std::vector<int64_t> values(symbols.begin(), symbols.end());
+  const std::lock_guard lock(parts.mutex);
+  if (parts.accepted.contains(values)) return;
+  std::map<std::string, int64_t> bindings;
+  for (size_t i = 0; i < symbols.size(); ++i) bindings[parts.symbols[i].symbol.name] = symbols[i];
+  if (const auto complaints = plan::verify_sizes(parts.plan, bindings); !complaints.empty()) {
+    std::string text;
+    for (const auto& [name, value] : bindings)
+      text += fmt::format("{}{}={}", text.empty() ? "" : ", ", name, value);
+    user_error("the plan cannot run for {}: {}", text, complaints[0].text);
+  }
+  if (parts.accepted.size() >= kMost) parts.accepted.clear();
+  parts.accepted.insert(std::move(values));
+}
+
 void interpret(const State& parts, std::span<void* const> inputs, std::span<const int64_t> symbols,
                std::span<BufferRef> outputs) {
   std::map<std::string, int64_t> bindings;
@@ -402,6 +451,7 @@ const tile::Machine& current_machine(std::string_view device) {
 
 void Executable::run(std::span<void* const> inputs, std::span<const int64_t> symbols,
                      std::span<BufferRef> outputs) const {
+  if (!symbols.empty() && !parts_->options.plan.empty()) check_symbols(*parts_, symbols);
   if (parts_->program)
     parts_->program->run(inputs, symbols, outputs);
   else
@@ -428,6 +478,8 @@ std::shared_ptr<const Executable> compile(const Graph& graph, const Options& opt
       user_error("allow names \"{}\", which is no grant: choose of {}", grant, fmt::join(kGrants, ", "));
   Key key{graph, options, environment()};
   key.options.interpret |= knob_bool("TENFOLD_INTERPRET");
+  if (key.options.interpret && !options.plan.empty())
+    user_error("a plan is given, but the interpreter is asked for: it runs the graph, no plan");
   Cache& c = cache();
   {
     const std::lock_guard lock(c.mutex);

@@ -15,11 +15,12 @@
 namespace tenfold::compile {
 
 struct Options {
-  std::vector<std::string> allow;           // grants by name, see allowed_grants()
-  std::vector<std::pair<int, int>> donate;  // parameter -> result: its memory may become the result's
-  bool fuse = true;                         // false: a launch for every operation
-  bool interpret = false;                   // run on the reference interpreter; explain counts it
-  std::string device = "cpu";               // where the arguments and the results lie
+  std::vector<std::string> allow = {};           // grants by name, see allowed_grants()
+  std::vector<std::pair<int, int>> donate = {};  // parameter -> result: its memory may become the result's
+  bool fuse = true;                              // false: a launch for every operation
+  bool interpret = false;                        // run on the reference interpreter; explain counts it
+  std::string plan = {};  // text of a plan (plan/text.h) to run instead of the planner's
+  std::string device = "cpu";  // where the arguments and the results lie
   friend bool operator==(const Options&, const Options&) = default;
 };
 

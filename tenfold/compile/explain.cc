@@ -140,7 +140,7 @@ std::string Explanation::str() const {
                        interpreted);
   for (const LaunchCost& k : kernels) {
     out += fmt::format("\n{}{}\n", k.name, k.times != 1 ? fmt::format("   x{:.0f}", k.times) : "");
-    out += fmt::format("  computes   {}\n", fmt::join(k.operations, ", "));
+    if (!k.operations.empty()) out += fmt::format("  computes   {}\n", fmt::join(k.operations, ", "));
     if (!k.loops.empty()) out += fmt::format("  loops      {}\n", k.loops);
     out += fmt::format("  memory     {:.0f} read, {:.0f} written\n", k.bytes_read, k.bytes_written);
     out += fmt::format("  cache      {:.0f} loaded and stored, {:.0f} in scratch\n", k.touched, k.scratch);

@@ -54,6 +54,7 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
   compile::Options compile_options;
   compile_options.allow = options.allow;
   if (device_) compile_options.device = device_->name();
+  compile_options.plan = options.plan;
   std::vector<bool> taken(graph.results.size(), false);
   for (int donated : options.donate) {
     const Type& type = types.at(donated).type;

@@ -17,6 +17,7 @@ namespace tenfold::lang {
 struct JitOptions {
   std::vector<std::string> allow;   // grants: "factor", "online"
   std::vector<int> donate;          // arguments whose memory may become a result's
+  std::string plan = {};            // text of a plan to run instead of the planner's
   std::string name = "a function";  // for errors
   Device* device = nullptr;         // where the arguments are; null: the host
 };
