@@ -5,6 +5,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "tenfold/plan/text.h"
+
 #include "common.h"
 #include "jitted.h"
 
@@ -75,6 +77,15 @@ void bind_explain(nb::module_& m) {
       .def_ro("notes", &Explanation::notes)
       .def_ro("machine", &Explanation::machine)
       .def_ro("device", &Explanation::device)
+      .def_prop_ro(
+          "plan",
+          [](const Explanation& e) {
+            if (!e.executable->program())
+              user_error("explain: the interpreter runs this program: there is no plan.\n  called at {}",
+                         here().str());
+            return plan::print(e.executable->plan());
+          },
+          "The plan as text: jit(f, plan=text) replays it, edited or not.")
       .def_prop_ro(
           "passes",
           [](const Explanation& e) {

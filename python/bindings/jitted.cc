@@ -111,7 +111,7 @@ void names_and_positions(nb::handle h, std::string_view what, const std::vector<
 }  // namespace
 
 Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims, nb::handle donate,
-               nb::handle allow)
+               nb::handle allow, nb::handle plan)
     : function_(std::move(function)) {
   if (!PyCallable_Check(function_.ptr()))
     user_error("jit: a function is needed, but a {} came.\n  called at {}", type_name(function_.ptr()),
@@ -127,6 +127,14 @@ Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims
     if (std::ranges::find(compile::allowed_grants(), grant) == compile::allowed_grants().end())
       user_error("jit: allow names \"{}\", which is no grant: choose of {}.\n  called at {}", grant,
                  fmt::join(compile::allowed_grants(), ", "), here().str());
+  if (!plan.is_none()) {
+    if (!PyUnicode_Check(plan.ptr()))
+      user_error(
+          "jit: plan must be a text, but a {} came.\n  called at {}\n  Pass tn.explain(f, x).plan, say.",
+          type_name(plan.ptr()), here().str());
+    options_.plan = str_of(plan);
+    if (options_.plan.empty()) user_error("jit: plan is an empty text.\n  called at {}", here().str());
+  }
   if (dims.is_none()) return;
   if (!PyDict_Check(dims.ptr()))
     user_error(
@@ -500,9 +508,9 @@ PyType_Slot kSlots[] = {{Py_tp_call, reinterpret_cast<void*>(call_slot)},
 void bind_jitted(nb::module_& m) {
   nb::class_<Jitted>(m, "Jitted", nb::type_slots(kSlots), nb::dynamic_attr(),
                      "A function that is compiled for the types of its arguments when it is called.")
-      .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("function"),
-           nb::arg("static").none(), nb::arg("dims").none(), nb::arg("donate").none(),
-           nb::arg("allow").none())
+      .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
+           nb::arg("function"), nb::arg("static").none(), nb::arg("dims").none(), nb::arg("donate").none(),
+           nb::arg("allow").none(), nb::arg("plan") = nb::none())
       .def_prop_ro("__wrapped__", [](const Jitted& j) { return j.function(); })
       .def("__getattr__",
            [](const Jitted& j, nb::handle name) {

@@ -21,7 +21,7 @@ void set_python_error();
 class Jitted {
  public:
   Jitted(nb::object function, nb::handle static_arguments, nb::handle dims, nb::handle donate,
-         nb::handle allow);
+         nb::handle allow, nb::handle plan);
 
   nb::object call(nb::handle args, nb::handle kwargs);
   std::shared_ptr<const lang::Compiled> compiled(nb::handle args,

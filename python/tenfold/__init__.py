@@ -45,35 +45,37 @@ nan = float("nan")
 newaxis = None
 
 
-def jit(f=None, *, static=(), dims=None, donate=(), allow=()):
+def jit(f=None, *, static=(), dims=None, donate=(), allow=(), plan=None):
     """f, compiled for the types of its arguments when it is called.
 
     static  names or positions of arguments that are Python values: compiled anew for each
     dims    {"x": ("n", 1024)}: extents of an argument that are symbols, so that any n runs one program
     donate  names or positions of arguments whose memory may become a result's; they are gone after the call
     allow   rewrites that change rounding: "factor", "online"
+    plan    text to run instead of the planner's plan: explain(f, x).plan, edited by hand (docs/plans.md)
 
     Arguments and results are tensors, NumPy arrays (borrowed until the call returns), numbers, and
     tuples, lists, dicts, named tuples and dataclasses of them. Numbers are run-time values.
     """
     if f is None:
-        return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow)
-    jitted = _tenfold.Jitted(f, static, dims, donate, allow)
+        return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow, plan=plan)
+    jitted = _tenfold.Jitted(f, static, dims, donate, allow, plan)
     jitted.__doc__ = getattr(f, "__doc__", None)
     return jitted
 
 
-def explain(f, *args, static=(), dims=None, donate=(), allow=(), **kwargs):
+def explain(f, *args, static=(), dims=None, donate=(), allow=(), plan=None, **kwargs):
     """What jit(f)(*args) costs, without running it: launches, bytes, what bounds them, tile programs.
 
     print() it, read its fields (.launches .bytes_read .bytes_written .bytes_least .flops .clusters
-    .interpreted .notes .kernels), or write a page with .html(path).
+    .interpreted .notes .kernels), or write a page with .html(path). .plan is the plan as text, which
+    jit(f, plan=text) replays.
     """
     if hasattr(f, "__tenfold_program__"):
         f, args = f.__tenfold_program__(*args, **kwargs)
         kwargs = {}
     if not isinstance(f, _tenfold.Jitted):
-        f = jit(f, static=static, dims=dims, donate=donate, allow=allow)
+        f = jit(f, static=static, dims=dims, donate=donate, allow=allow, plan=plan)
     return _tenfold.explain_call(f, args, kwargs)
 
 

@@ -56,6 +56,23 @@ def test_explain(program, tmp_path):
     assert "<svg" in (tmp_path / "page.html").read_text()
 
 
+def test_a_plan_is_replayed(program, tmp_path):
+    plan = tmp_path / "plan.ten"
+    done = tenfold("plan", program)
+    assert done.returncode == 0 and done.stdout.startswith("tenfold 1\nplan seconds ")
+    plan.write_text(done.stdout)
+    assert tenfold("run", program, "--plan", plan).stdout == tenfold("run", program).stdout
+    assert tenfold("plan", program, "--plan", plan).stdout == done.stdout
+    assert tenfold("explain", program, "--plan", plan).stdout.startswith("launches     1\n")
+    plan.write_text(done.stdout.replace("launch k0_mul(x, y", "launch k0_mul(x, x"))
+    done = tenfold("run", program, "--plan", plan)
+    assert done.returncode == 1 and done.stderr == (
+        f"tenfold: {plan}:6:3: y of k0_mul is f32[3], but x is f32[2,3]\n"
+    )
+    done = tenfold("run", program, "--plan", plan, "--interpret")
+    assert done.returncode == 1
+
+
 def test_bad_programs(program, tmp_path):
     program.write_text(PROGRAM.replace("mul(%x, %0)", "mul(%x, %y)"))
     done = tenfold("run", program)

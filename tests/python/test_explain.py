@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import pytest
 
 import tenfold as tn
 
@@ -83,3 +84,53 @@ def test_keywords_are_those_of_jit():
     assert e.notes == []
     e = tn.explain(lambda x: x[::-1] + 1, tn.ones(8), donate=0)
     assert any(note.startswith("donated argument 0 is copied: ") for note in e.notes)
+
+
+def test_a_plan_replays():
+    text = tn.explain(softmax, X).plan
+    assert text.startswith("tenfold 1\nplan seconds ")
+    x = np.random.default_rng(0).standard_normal(X.shape).astype(np.float32)
+    replayed = tn.jit(softmax, plan=text)
+    assert (np.asarray(replayed(x)) == np.asarray(tn.jit(softmax)(x))).all()
+    again = tn.explain(softmax, X, plan=text)
+    assert again.plan == text and again.launches == 1 and again.kernels[0].operations == []
+    with pytest.raises(
+        tn.UserError, match=r"its input 0 is f32\[64,1024\], but the program's is f32\[3,1024\]"
+    ):
+        replayed(x[:3])
+    for plan, why in [
+        (7, "plan must be a text, but a int came"),
+        ("", "plan is an empty text"),
+    ]:
+        with pytest.raises(tn.UserError, match=why):
+            tn.jit(softmax, plan=plan)
+    with pytest.raises(tn.UserError, match=r"<plan>:2:1: expected 'plan', found 'graph'"):
+        tn.jit(softmax, plan="tenfold 1\ngraph")(x)
+
+
+def test_a_plan_replays_with_dims_and_donations():
+    def step(x, y):
+        return x * 2 + y
+
+    x, y = np.arange(10, dtype=np.float32), np.ones(10, np.float32)
+    options = {"dims": {"x": ("plan_n",), "y": ("plan_n",)}, "donate": "x"}
+    text = tn.explain(step, x, y, **options).plan
+    f = tn.jit(step, plan=text, **options)
+    for n in (1, 10, 77):
+        x, y = tn.arange(n, dtype=tn.float32), tn.ones((n,), dtype=tn.float32)
+        assert (np.asarray(f(x, y)) == np.arange(n) * 2 + 1).all()
+    assert f.versions == 1
+
+
+def test_an_edited_plan_runs():
+    def f(x):
+        return x * 2 + 1
+
+    x = np.arange(1000, dtype=np.float32)
+    text = tn.explain(f, x).plan
+    assert "io in 16, ii in 64" in text
+    edited = text.replace("io in 16, ii in 64", "io in 32, ii in 32").replace("64*io", "32*io")
+    assert (np.asarray(tn.jit(f, plan=edited)(x)) == x * 2 + 1).all()
+    holed = text.replace("io in 16, ii in 64", "io in 15, ii in 64")
+    with pytest.raises(tn.UserError, match="it stores 3840 bytes, but its outputs have 4000"):
+        tn.jit(f, plan=holed)(x)
