@@ -8,8 +8,8 @@
 #include "tenfold/base/knobs.h"
 #include "tenfold/compile/explain.h"
 #include "tenfold/ir/eval.h"
-#include "tenfold/target/devices.h"
 #include "tenfold/plan/text.h"
+#include "tenfold/target/devices.h"
 
 #include "commands.h"
 #include "program.h"

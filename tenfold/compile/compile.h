@@ -19,7 +19,7 @@ struct Options {
   std::vector<std::pair<int, int>> donate = {};  // parameter -> result: its memory may become the result's
   bool fuse = true;                              // false: a launch for every operation
   bool interpret = false;                        // run on the reference interpreter; explain counts it
-  std::string plan = {};  // text of a plan (plan/text.h) to run instead of the planner's
+  std::string plan = {};       // text of a plan (plan/text.h) to run instead of the planner's
   std::string device = "cpu";  // where the arguments and the results lie
   friend bool operator==(const Options&, const Options&) = default;
 };

@@ -507,10 +507,10 @@ TEST(TileCount, ReadOnceWritesOnce) {
 
 TEST(TileCount, Machines) {
   EXPECT_EQ(machine("avx2").vector_bytes, 32);
-  EXPECT_EQ(
-      error_of([] { machine("avx3"); }),
-      "there is no machine record named \"avx3\": choose one of avx512, zen4, avx2, portable, pocl, h200, gpu, "
-      "generic");
+  EXPECT_EQ(error_of([] { machine("avx3"); }),
+            "there is no machine record named \"avx3\": choose one of avx512, zen4, avx2, portable, pocl, "
+            "h200, gpu, "
+            "generic");
   std::vector<std::string> hashes;
   for (const Machine& m : machines()) hashes.push_back(hash(m));
   std::sort(hashes.begin(), hashes.end());
