@@ -279,7 +279,7 @@ void run_passes(State& state) {
                  name, names);
     }
   }
-  constexpr std::string_view kStages[] = {"graph", "tile", "llvm", "asm"};
+  constexpr std::string_view kStages[] = {"graph", "plan", "tile", "llvm", "asm"};
   for (const std::string& name : dumped)
     if (std::ranges::find(kStages, name) == std::end(kStages))
       user_error("TENFOLD_DUMP names \"{}\", which is no stage: choose of {}", name,
@@ -295,6 +295,7 @@ void run_passes(State& state) {
       const std::string text = fmt::format("# after {}\n{}\n", pass.name, pass.dump(state));
       std::fwrite(text.data(), 1, text.size(), stderr);
     }
+    if (pass.stage == "tile" && dumped.contains("plan")) fmt::print(stderr, "{}\n", plan::print(state.plan));
     if (pass.stage == "asm" && dumped.contains("llvm"))
       for_each_kernel(state.plan.steps, [&](const tile::Kernel& k) {
         fmt::print(stderr, "{}\n", state.target->listing(k, "llvm"));
