@@ -165,9 +165,9 @@ class Simplifier {
 
  private:
   Graph pass(const Graph& graph) {
-    return rewrite::rewrite(
+    return drop_unused(rewrite::rewrite(
         graph, [&](const NodeRef& n) { return n->types.size() == 1 ? Nodes{node(n)} : rewrite::outputs(n); },
-        [&](const NodeRef& control, const GraphRef& body) { return sub_graph(control, body); });
+        [&](const NodeRef& control, const GraphRef& body) { return sub_graph(control, body); }));
   }
 
   NodeRef node(NodeRef n) {

@@ -18,6 +18,9 @@ Graph simplify(const Graph&, const SimplifyOptions& = {});
 // `but_scaling`: maps whose degree is known (an exponential that may run with a maximum) stay as they are.
 Graph expand(const Graph&, bool but_scaling = false);
 
+// The same without states of scans that no used output depends on.
+Graph drop_unused(const Graph&);
+
 // Scales that do not vary along the summed axes of a contraction come after it: other rounding, less work.
 Graph factor(const Graph&);
 

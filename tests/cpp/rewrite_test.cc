@@ -285,6 +285,31 @@ TEST(Simplify, FourStepsShareOneRandomBlock) {
   expect_same(odd, simplify(expand(odd)), 0, "a length that four does not divide", 2);
 }
 
+// What nobody asks a scan for is not computed: a state that no used output depends on, and what only it read.
+TEST(Simplify, UnusedStatesAreDropped) {
+  const Type t{Dtype::f32, {3}}, rows{Dtype::f32, {5, 3}};
+  const NodeRef step = build::parameter(0, {Dtype::i64, {}}), a = build::parameter(1, t),
+                b = build::parameter(2, t), c = build::parameter(3, t), x = build::parameter(4, t),
+                y = build::parameter(5, t), k = build::parameter(6, t);
+  // a needs b, c needs itself and y alone; the row of y's is collected too.
+  const auto body = std::make_shared<const Graph>(
+      Graph{{step, a, b, c, x, y, k}, {a + b, b * 0.5 + x, c * k + y, y * 2.0, a - c}, {}});
+  const NodeRef p = build::parameter(0, t), xs = build::parameter(1, rows), ys = build::parameter(2, rows);
+  const Nodes all = build::scan(body, {p, p * 2.0, p * 3.0}, {xs, ys}, {p - 1.0}, 5);
+  auto inputs_of = [](const Graph& g) {
+    for (const NodeRef& n : topological(g.results))
+      if (n->prim->name == "scan") return n->inputs.size();
+    return size_t{0};
+  };
+  const std::vector<std::pair<Nodes, size_t>> cases = {{{all[0]}, 3}, {{all[2]}, 3}, {{all[1]}, 2},
+                                                       {{all[3]}, 1}, {{all[4]}, 6}, {{all[0], all[3]}, 4}};
+  for (const auto& [results, inputs] : cases) {
+    const Graph g{{p, xs, ys}, results, {}}, less = drop_unused(g);
+    EXPECT_EQ(inputs_of(less), inputs);
+    expect_same(g, less, 0, "fewer states", 2);
+  }
+}
+
 TEST(Unroll, AnyLoop) {
   for (bool reverse : {false, true})
     for (int64_t length : {1, 2, 6, 7, 8}) {
