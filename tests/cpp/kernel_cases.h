@@ -344,6 +344,27 @@ kernel streamed(x: f32[12,128,4], out streaming y: f32[12,128,4], out streaming 
   }
 }
 )"});
+  // Bytes: whole lines where rows are made of them, else vector by vector.
+  for (const int row : {256, 144})
+    cases.push_back({fmt::format(R"(tenfold 1
+kernel bytes(x: f32[12,{0}], out streaming y: bool[12,{0}], out streaming z: f32[12,{0}], out streaming n: u8[12,{0}]) {{
+  atom t in 12, eo in {1}, e in {2}
+  vector e
+  grid eo {{
+    for t {{
+      %x = load x[t, {2}*eo + e] : f32[e]
+      %h = constant 0.5 : f32[]
+      %y = less %x, %h : bool[e]
+      store y[t, {2}*eo + e] = %y
+      %z = mul %x, %h : f32[e]
+      store z[t, {2}*eo + e] = %z
+      %n = convert %y dtype=u8 : u8[e]
+      store n[t, {2}*eo + e] = %n
+    }}
+  }}
+}}
+)",
+                                 row, row == 256 ? 2 : 3, row == 256 ? 128 : 48)});
   return cases;
 }
 

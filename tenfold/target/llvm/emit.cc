@@ -465,18 +465,28 @@ bool Emitter::joins(Run& run, const tile::Item& item, bool nested) {
 void Emitter::body(const tile::Body& items) {
   for (size_t i = 0; i < items.size(); ++i)
     if (const auto* s = stmt_of(items[i]); s && is_view(items, i)) views_[s->result] = s;
+  std::vector<const tile::Item*> lines;  // stores that wait for all the vectors of a tile
   for (size_t i = 0; i < items.size();) {
     Run run;
     size_t end = i;
-    while (end < items.size() && joins(run, items[end], false)) run.items.push_back(&items[end++]);
-    if (run.items.empty()) {
-      prepared_.clear();
-      item(items[i++], {});
-      continue;
+    for (; end < items.size(); ++end) {
+      if (const auto* s = stmt_of(items[end]); s && fills_lines(*s))
+        lines.push_back(&items[end]);
+      else if (joins(run, items[end], false))
+        run.items.push_back(&items[end]);
+      else
+        break;
     }
-    run_cells(run);
+    if (!run.items.empty()) {
+      run_cells(run);
+    } else if (end == i) {
+      prepared_.clear();
+      item(items[end++], {});
+    }
     i = end;
   }
+  prepared_.clear();
+  for (const tile::Item* i : lines) item(*i, {});
   prepared_.clear();
 }
 

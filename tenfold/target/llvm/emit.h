@@ -27,6 +27,8 @@ namespace tenfold::cpu {
 
 using tile::ValueId;
 
+constexpr int64_t kLine = 64;  // bytes of a cache line
+
 // How a set of axes lies in registers. An axis of extent 1 is never the vector axis.
 struct Layout {
   AtomId vector = -1;
@@ -86,6 +88,7 @@ struct Access {
       1;  // this many points of group_axes are neighbours, and vectors step over them: array of structs
   std::vector<std::pair<AtomId, int64_t>> group_axes;  // with coefficients
   bool streaming = false;                              // every vector is aligned: non-temporal stores
+  bool lines = false;                                  // of bytes, and so is every cache line of them
 };
 
 // An operand, ready to be read at any point of its reader.
@@ -194,6 +197,8 @@ class Emitter {
   void define(ValueId, const Layout&, Reg);
   void load_statement(Prepared&, const Cell&);
   void store_statement(Prepared&, const Cell&);
+  bool fills_lines(const Stmt&) const;
+  void store_lines(Prepared&);
   void combine_statement(Prepared&, const Cell&);
   Reg combined(const Prepared&);
   Reg element(const Prepared&);

@@ -422,6 +422,10 @@ Access Emitter::arg_access(const Stmt& s, const Forms& forms, const Layout& doma
         if (!neighbour) a.streaming = false;
       }
     a.streaming = a.streaming && domain.lanes * unit_bytes(arg.dtype) >= 16;
+    a.lines = a.streaming && unit_bytes(arg.dtype) == 1 && a.index.lane == 1 && a.checks.empty() &&
+              provably_divides(kLine, index.offset);
+    for (const Term& t : index.terms)
+      a.lines = a.lines && (t.atom == domain.vector || provably_divides(kLine, t.coef));
   }
   return a;
 }

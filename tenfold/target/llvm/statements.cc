@@ -1,6 +1,7 @@
 // Tile statements, point by point.
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include <llvm/IR/Constants.h>
 
@@ -194,8 +195,44 @@ void Emitter::load_statement(Prepared& p, const Cell& cell) {
   });
 }
 
+// Bytes that go around the caches: a vector of them is a part of a line, and parts that do not follow each
+// other are written to memory one by one.
+bool Emitter::fills_lines(const Stmt& s) const {
+  if (s.op != Op::store || !streaming_ || !k.args[static_cast<size_t>(s.arg)].streaming ||
+      size_of(k.args[static_cast<size_t>(s.arg)].dtype) != 1)
+    return false;
+  const Layout l = layout(s.axes);
+  return l.vector >= 0 && l.lanes == lanes_ && l.lanes < kLine && l.chunks * l.lanes % kLine == 0;
+}
+
+void Emitter::store_lines(Prepared& p) {
+  const Access& a = *p.access;
+  std::vector<Value*> parts;
+  Value* to = nullptr;
+  iterate(p.layout, {}, {}, [&] {
+    if (parts.empty()) {
+      Value* varying = nullptr;
+      to = pointer(a, scalar_offset(a, p.layout, true, &varying));
+    }
+    parts.push_back(math.to_memory(fetch(p.sources[0], p.layout).re, a.dtype));
+    if (static_cast<int>(parts.size()) * p.layout.lanes < kLine) return;
+    for (; parts.size() > 1; parts.resize(parts.size() / 2))
+      for (size_t i = 0; i < parts.size() / 2; ++i) {
+        std::vector<int> both(static_cast<size_t>(2 * lanes_of(parts[2 * i])));
+        std::iota(both.begin(), both.end(), 0);
+        parts[i] = b.CreateShuffleVector(parts[2 * i], parts[2 * i + 1], both);
+      }
+    auto* s = b.CreateAlignedStore(parts[0], to, llvm::Align(kLine));
+    s->setMetadata(llvm::LLVMContext::MD_nontemporal,
+                   llvm::MDNode::get(context, llvm::ConstantAsMetadata::get(b.getInt32(1))));
+    streamed_ = true;
+    parts.clear();
+  });
+}
+
 void Emitter::store_statement(Prepared& p, const Cell& cell) {
   const Access& a = *p.access;
+  if (a.lines && cell.vector < 0 && cell.fixed.empty() && fills_lines(*p.stmt)) return store_lines(p);
   std::vector<AtomId> neighbours;
   for (const auto& [atom, coef] : a.group_axes) neighbours.push_back(atom);
   iterate(p.layout, cell, neighbours, [&] {
