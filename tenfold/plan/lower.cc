@@ -48,7 +48,8 @@ void Lowering::make_args() {
   for (const Inst& i : all_.insts)
     if (i.kind == Inst::Kind::store) add(i.op, i.shape, true);
   input_arg_ = std::move(seen);
-  constexpr double kMoreThanCaches = 64e6, kLarge = 1e6;
+  constexpr double kLarge = 1e6;  // bytes
+  const double caches = 2.0 * static_cast<double>(machine_.shared_cache);
   double written = 0;
   auto bytes = [](const tile::Arg& a) {
     return static_cast<double>(volume(a.shape).hint() * size_of(a.dtype));
@@ -58,7 +59,7 @@ void Lowering::make_args() {
   for (size_t a = 0; a < kernel_.args.size(); ++a)
     if (tile::Arg& arg = kernel_.args[a]; arg.output) {
       output_arg_[buffers_[a]] = static_cast<int>(a);
-      arg.streaming = written > kMoreThanCaches && bytes(arg) > kLarge;
+      arg.streaming = written > caches && bytes(arg) > kLarge;
     }
 }
 

@@ -21,8 +21,9 @@ namespace {
 constexpr size_t kSearchNodes = 4096;  // clusters above this are not merged further: planning stays linear
 constexpr int kMergeAttempts = 20000;
 constexpr size_t kCousins = 32;  // a value of more users than this does not make them neighbours
-constexpr double kLaunchWorth =
-    3e-3;  // of the cost: what a launch less may cost, for its buffers and its wait are not counted
+// Of the cost: what a launch less may cost, for its buffers and its wait are not counted; and what fewer bytes
+// may, for differences that small are a tie.
+constexpr double kLaunchWorth = 3e-3, kTie = 0.02;
 
 constexpr double kTaken = 0.03;  // of what stands under a vote: it is rare, or packed
 
@@ -32,6 +33,8 @@ struct Candidate {
   bool fits = true;     // scratch fits the cache
   std::string barrier;  // not empty: no such kernel
 };
+
+double bytes_of(const Cost& c) { return c.bytes_read + c.bytes_written; }
 
 Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   tile::Traffic t = tile::count(kernel, m.cache);
@@ -45,9 +48,11 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   if (kernel.vector >= 0)
     width = std::min(lanes, static_cast<double>(kernel.atoms[kernel.vector].extent.hint()));
   const double moved = t.memory_read + t.memory_written;
+  const auto touched =
+      static_cast<double>(t.counts.bytes_read + t.counts.bytes_written + t.counts.scratch_bytes);
   const bool near = moved <= static_cast<double>(m.shared_cache);  // and still there from the launch before
   c.memory_seconds = moved / (near ? m.shared_bandwidth : m.memory_bandwidth) +
-                     static_cast<double>(t.counts.scratch_bytes) / m.cache_bandwidth;
+                     std::max(0.0, touched - moved) / m.cache_bandwidth;
   c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
                 0.1 * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
@@ -230,8 +235,7 @@ class Planner {
 
   // Costs that differ by less than 2 % are a tie, which fewer bytes decide.
   static bool better(const Cost& a, const Cost& b) {
-    auto bytes = [](const Cost& c) { return c.bytes_read + c.bytes_written; };
-    return a.seconds < b.seconds * (bytes(a) < bytes(b) * 0.98 ? 1.02 : 0.98);
+    return a.seconds < b.seconds * (bytes_of(a) < bytes_of(b) * (1 - kTie) ? 1 + kTie : 1 - kTie);
   }
 
   Candidate schedule(const std::vector<int>& units, const std::vector<int>& outs, bool search) {
@@ -357,9 +361,10 @@ class Planner {
       if (++attempts > kMergeAttempts) return {0, {}};
       auto group = closure(a, b);
       if (!group) return {0, {}};
-      double apart = 0;
+      double apart = 0, bytes = 0;
       for (int c : *group) {
         apart += cost(c);
+        bytes += bytes_of(candidate(clusters_[c]).cost);
         for (int u : clusters_[c])
           if (repeats_.contains(u)) return {0, {}};
       }
@@ -368,7 +373,13 @@ class Planner {
         notes_.emplace(std::min(a, b) * 100000LL + std::max(a, b), together.barrier);
         return {0, {}};
       }
-      return {apart * (1 + kLaunchWorth) - together.cost.seconds, *group};
+      const double worth = bytes_of(together.cost) < bytes * (1 - kTie) ? kTie : kLaunchWorth;
+      const double gained = apart * (1 + worth) - together.cost.seconds;
+      if (gained <= 0 && group->size() == 2)
+        notes_.insert_or_assign(std::min(a, b) * 100000LL + std::max(a, b),
+                                fmt::format("one launch would take {:.3g} us, two take {:.3g} us",
+                                            together.cost.seconds * 1e6, apart * 1e6));
+      return {gained, *group};
     };
     auto neighbours = [&](int c) {
       std::set<int> near;
@@ -692,13 +703,24 @@ Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& 
 }
 
 double least_bytes(const Graph& graph) {
-  double bytes = 0;
   auto size = [](const Type& t) { return static_cast<double>(volume(t.shape).hint() * size_of(t.dtype)); };
-  std::set<const Node*> used;
-  for (const NodeRef& n : topological(graph.results)) used.insert(n.get());
+  // Of what is only sliced or gathered from, the elements taken.
+  std::unordered_map<const Node*, double> needed;
+  for (const NodeRef& n : topological(graph.results))
+    for (size_t k = 0; k < n->inputs.size(); ++k) {
+      const Node& from = *n->inputs[k];
+      if (from.types.size() != 1) continue;
+      const bool part = k == 0 && (n->prim->name == "slice" || n->prim->name == "gather");
+      needed[&from] += size(part ? n->type() : from.type());
+    }
+  double bytes = 0;
+  for (const NodeRef& r : graph.results) {
+    bytes += size(r->type());
+    needed[r.get()] += size(r->type());
+  }
   for (const NodeRef& p : graph.parameters)
-    if (used.contains(p.get())) bytes += size(p->type());
-  for (const NodeRef& r : graph.results) bytes += size(r->type());
+    if (const auto found = needed.find(p.get()); found != needed.end())
+      bytes += std::min(found->second, size(p->type()));
   return bytes;
 }
 

@@ -15,7 +15,7 @@ struct Machine {
   int registers = 32;               // vector registers
   int64_t cache = 512 << 10;        // bytes of fast memory of one unit (L2 share)
   double memory_bandwidth = 11e9;   // bytes/s from memory, one unit
-  int64_t shared_cache = 16 << 20;  // bytes of the cache between, which all units share
+  int64_t shared_cache = 32 << 20;  // bytes of the cache between, which all units share
   double shared_bandwidth = 22e9;   // bytes/s of it, one unit
   double cache_bandwidth = 90e9;    // bytes/s of the cache, one unit
   double scalar_rate = 35e9;        // cost units/s of one unit when vectorised
