@@ -51,11 +51,15 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   const auto touched =
       static_cast<double>(t.counts.bytes_read + t.counts.bytes_written + t.counts.scratch_bytes);
   const bool near = moved <= static_cast<double>(m.shared_cache);  // and still there from the launch before
-  c.memory_seconds = moved / (near ? m.shared_bandwidth : m.memory_bandwidth) +
+  // A store that does not go around the caches reads its line first.
+  const bool around = std::all_of(kernel.args.begin(), kernel.args.end(),
+                                  [](const tile::Arg& a) { return !a.output || a.streaming; });
+  const double far = moved + (around ? 0 : t.memory_written);
+  c.memory_seconds = (near ? moved / m.shared_bandwidth : far / m.memory_bandwidth) +
                      std::max(0.0, touched - moved) / m.cache_bandwidth;
   c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
-                0.1 * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
+                (near ? 0.1 : m.exposed) * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;
   c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
   return c;

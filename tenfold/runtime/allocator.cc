@@ -42,7 +42,8 @@ class Pool {
     {
       const std::lock_guard lock(mutex_);
       ++statistics_.allocations;
-      auto& kept = kept_[c.index];
+      auto& kept = kept_[c.index].blocks;
+      kept_[c.index].used = ++clock_;
       statistics_.live_bytes += static_cast<int64_t>(c.bytes);
       statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.live_bytes);
       if (!kept.empty()) {
@@ -74,10 +75,15 @@ class Pool {
     {
       const std::lock_guard lock(mutex_);
       statistics_.live_bytes -= static_cast<int64_t>(c.bytes);
-      const int64_t limit = std::max(statistics_.peak_bytes, kKeptAtLeast);
-      if (statistics_.live_bytes + statistics_.cached_bytes + static_cast<int64_t>(c.bytes) <= limit) {
+      Kept& mine = kept_[c.index];
+      mine.used = ++clock_;
+      mine.bytes = c.bytes;
+      const int64_t limit = std::max(statistics_.peak_bytes, kKeptAtLeast) - static_cast<int64_t>(c.bytes);
+      while (statistics_.live_bytes + statistics_.cached_bytes > limit && drop_oldest(mine)) {
+      }
+      if (statistics_.live_bytes + statistics_.cached_bytes <= limit) {
         try {
-          kept_[c.index].push_back(block);
+          mine.blocks.push_back(block);
           statistics_.cached_bytes += static_cast<int64_t>(c.bytes);
           return;
         } catch (const std::bad_alloc&) {
@@ -89,9 +95,9 @@ class Pool {
 
   void trim() noexcept {
     const std::lock_guard lock(mutex_);
-    for (auto& blocks : kept_) {
-      for (void* block : blocks) std::free(block);
-      blocks.clear();
+    for (Kept& kept : kept_) {
+      for (void* block : kept.blocks) std::free(block);
+      kept.blocks.clear();
     }
     statistics_.cached_bytes = 0;
   }
@@ -102,6 +108,25 @@ class Pool {
   }
 
  private:
+  struct Kept {
+    std::vector<void*> blocks;
+    uint64_t used = 0;  // when one was last taken or given
+    size_t bytes = 0;   // of a block
+  };
+
+  // Gives a block of the class that has been idle longest back to the system: what a program uses now is worth
+  // more than what it used before. False if there is none but `but`'s.
+  bool drop_oldest(const Kept& but) noexcept {
+    Kept* oldest = nullptr;
+    for (Kept& kept : kept_)
+      if (&kept != &but && !kept.blocks.empty() && (!oldest || kept.used < oldest->used)) oldest = &kept;
+    if (!oldest) return false;
+    std::free(oldest->blocks.back());
+    oldest->blocks.pop_back();
+    statistics_.cached_bytes -= static_cast<int64_t>(oldest->bytes);
+    return true;
+  }
+
   static void* fresh(size_t bytes) {
     if (bytes >= kMostBytes) return nullptr;
     if (bytes < kHugePageBytes) return std::aligned_alloc(kAlignment, bytes);
@@ -112,7 +137,8 @@ class Pool {
   }
 
   std::mutex mutex_;
-  std::array<std::vector<void*>, kClasses> kept_;
+  std::array<Kept, kClasses> kept_;
+  uint64_t clock_ = 0;
   MemoryStatistics statistics_;
 };
 
