@@ -1,15 +1,22 @@
-// The C emitter's dialects as text: no dialect speaks another's words, and CUDA's is C++ to this compiler,
-// with stand-ins for what CUDA brings along.
+// The C emitter's dialects as text: no dialect speaks another's words, and CUDA's, compiled by this compiler
+// with stand-ins for what CUDA brings along, gives what the tile program means.
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
+#include <sstream>
 
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tenfold/base/error.h"
 #include "tenfold/target/ctext/emit.h"
 
+#include "host_cuda.h"
 #include "kernel_cases.h"
 
 namespace tenfold::ctext {
@@ -24,56 +31,142 @@ File emit_one(const tile::Kernel& k, const std::string& name, const Dialect& dia
   return emit(kernels, names, dialect, limits);
 }
 
-constexpr std::string_view kStandIns = R"(
-#include <math.h>
-#define __global__
-#define __device__
-#define __shared__ static
-struct float2 { float x, y; };
-struct double2 { double x, y; };
-struct { unsigned x; } threadIdx, blockIdx;
-float2 make_float2(float x, float y) { return {x, y}; }
-double2 make_double2(double x, double y) { return {x, y}; }
-float __int_as_float(int), __uint_as_float(unsigned);
-int __float_as_int(float);
-unsigned __float_as_uint(float), __umulhi(unsigned, unsigned);
-double __longlong_as_double(long long);
-long long __double_as_longlong(double);
-void __syncthreads();
-#undef INFINITY
-#undef NAN
-)";
+// CUDA's text is C++ to this compiler, and means what the tile program says.
+class CudaOnHost : public ::testing::Test {
+ protected:
+  void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "sanitizers do not know fibers";
+#endif
+    folder_ = std::filesystem::temp_directory_path() / fmt::format("tenfold_cuda_on_host_{}", getpid());
+    std::filesystem::create_directories(folder_);
+    source_ << testing::kCudaOnHost << kCuda.head;
+  }
+  void TearDown() override {
+    if (!HasFailure()) std::filesystem::remove_all(folder_);
+  }
 
-TEST(CText, CudaIsCpp) {
-  const std::filesystem::path file = std::filesystem::temp_directory_path() / "tenfold_ctext_test.cc";
-  std::ofstream out(file);
-  out << kStandIns;
-  int count = 0;
-  // Every kernel in a namespace, so that each may bring its helpers along.
-  const auto add = [&](const tile::Kernel& k) {
-    for (const int items : {256, 8}) {
-      const std::string name = fmt::format("k{}", count++);
-      std::string text =
-          emit_one(k, name, kCuda, {.items = items, .local_bytes = 1024, .arithmetic = {}}).text;
-      for (const char* word : {"get_", "__kernel", "__local", "CLK_", "atomic_or", "_at;", "(float2)("})
-        ASSERT_THAT(text, ::testing::Not(HasSubstr(word)));
-      EXPECT_THAT(text, HasSubstr("extern \"C\" __global__ void " + name + "("));
-      text = text.substr(kCuda.head.size());
-      out << "namespace n" << name << " {\n" << text << "}\n";
+  void add(const tile::Kernel& k, const testing::KernelCase& with, const Limits& limits) {
+    const std::string name = fmt::format("k{}", entries_.size());
+    const File file = emit_one(k, name, kCuda, limits);
+    const Function& f = file.functions[0];
+    for (const char* word : {"get_", "__kernel", "__local", "CLK_", "atomic_or", "_at;", "(float2)("})
+      ASSERT_THAT(file.text, ::testing::Not(HasSubstr(word)));
+    EXPECT_THAT(file.text, HasSubstr(fmt::format("extern \"C\" __global__ void __launch_bounds__({}) {}(",
+                                                 f.items, name)));
+    // Every kernel in a namespace, so that each may bring its helpers along.
+    source_ << "namespace n" << name << " {\n" << file.text.substr(kCuda.head.size()) << "}\n";
+    std::vector<std::string> arguments;
+    for (size_t i = 0; i < k.args.size(); ++i)
+      arguments.push_back(fmt::format("({}*)buffers[{}]", memory_type_name(k.args[i].dtype), i));
+    for (size_t i = 0; i < f.symbols.size(); ++i) arguments.push_back(fmt::format("symbols[{}]", i));
+    arguments.emplace_back("0");
+    if (f.workspace_bytes > 0) arguments.emplace_back("workspace");
+    source_ << fmt::format(
+        "extern \"C\" void run_{0}(void* const* buffers, const long* symbols, unsigned char* workspace, long "
+        "blocks, bool backwards) {{\n  host::run({1}, blocks, backwards, [=] {{ n{0}::{0}({2}); }});\n}}\n",
+        name, f.items, fmt::join(arguments, ", "));
+    entries_.push_back({name, with, f, file.text});
+  }
+
+  void run() {
+    const std::string file = (folder_ / "kernels.cc").string(), library = (folder_ / "kernels.so").string();
+    std::ofstream(file) << source_.str();
+    const std::string command = fmt::format(
+        "{} -std=c++20 -w -O0 -ffp-contract=off -fPIC -shared -o {} {} 2>&1", TENFOLD_CXX, library, file);
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+    void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+    ASSERT_TRUE(handle) << dlerror();
+    using Entry = void (*)(void* const*, const int64_t*, unsigned char*, int64_t, bool);
+    for (const Item& item : entries_) {
+      const tile::Kernel k = tile::parse_kernel(item.with.text);
+      const auto entry = reinterpret_cast<Entry>(dlsym(handle, ("run_" + item.name).c_str()));
+      ASSERT_TRUE(entry) << item.name;
+      auto in = testing::arguments(k, item.with.symbols, item.with.special, 1);
+      if (rough_) roughen(in[0]);
+      const auto want = testing::interpret(k, in, item.with.symbols);
+      const int64_t blocks = tile::blocks(k).evaluate(item.with.symbols);
+      std::vector<int64_t> symbols;
+      for (const auto& symbol : item.function.symbols) symbols.push_back(item.with.symbols.at(symbol));
+      std::vector<unsigned char> workspace(static_cast<size_t>(item.function.workspace_bytes * blocks));
+      for (const bool backwards : {false, true}) {
+        auto got = in;
+        std::vector<void*> buffers;
+        for (Array& a : got) buffers.push_back(a.bytes.data());
+        entry(buffers.data(), symbols.data(), workspace.data(), blocks, backwards);
+        testing::expect_same(k, got, want, item.with.ulp, backwards ? "last warp first" : "first warp first");
+      }
+      ASSERT_FALSE(HasFailure()) << item.with.text << item.text;
     }
+    dlclose(handle);
+  }
+
+  static void roughen(Array& a) {
+    std::mt19937 random(1);
+    std::uniform_real_distribution<double> real(-2, 2);
+    for (int64_t i = 0; i < a.size(); ++i) a.set(i, Scalar(real(random)).round_to(a.dtype));
+  }
+
+  struct Item {
+    std::string name;
+    testing::KernelCase with;
+    Function function;
+    std::string text;
   };
-  out << kCuda.head;
-  for (const testing::KernelCase& c : testing::corpus()) add(tile::parse_kernel(c.text));
-  for (const testing::KernelCase& c : testing::all_kernel_cases(7)) add(tile::parse_kernel(c.text));
+  std::filesystem::path folder_;
+  std::ostringstream source_;
+  std::vector<Item> entries_;
+  bool rough_ = false;  // numbers whose sums are rounded
+};
+
+TEST_F(CudaOnHost, KernelsAsTheTileProgramMeans) {
+  std::vector<testing::KernelCase> cases = testing::corpus();
+  for (const auto& c : testing::all_kernel_cases(7)) cases.push_back(c);
+  for (const auto& c : cases) {
+    const tile::Kernel k = tile::parse_kernel(c.text);
+    // One warp or less; several, with a share of several elements; and as on a GPU.
+    add(k, c, {.items = 8, .local_bytes = 1024, .arithmetic = {}});
+    add(k, c, {.items = 64, .local_bytes = 1024, .arithmetic = {}});
+    add(k, c, {.items = 512, .local_bytes = 48 << 10, .arithmetic = {}});
+  }
+  EXPECT_GT(entries_.size(), 200u);
+  run();
+}
+
+// Sums whose order shows: the tree has to be the stated one, to the last bit.
+TEST_F(CudaOnHost, ReductionsAcrossWarpsKeepTheirOrder) {
+  rough_ = true;
+  for (const char* op : {"add", "maximum"})
+    for (const int64_t n : {1, 20, 32, 33, 64, 100, 500, 512, 700, 1500}) {
+      const testing::KernelCase c{testing::replaced(R"(tenfold 1
+kernel rows(x: f32[3,N,2], out s: f32[3], out t: f32[3,2], out y: f32[3,N]) {
+  atom r in 3, j in N, f in 2
+  vector j
+  grid r {
+    %x = load x[r, j, f] : f32[j,f]
+    %t = reduce OP %x over j : f32[f]
+    store t[r, f] = %t
+    %s = reduce OP %x over j, f : f32[]
+    store s[r] = %s
+    %a = load x[r, j, 0] : f32[j]
+    %y = sub %a, %s : f32[j]
+    store y[r, j] = %y
+  }
+}
+)",
+                                                    {{"OP", op}, {"N", testing::number(n)}})};
+      for (const int items : {16, 128, 512})
+        add(tile::parse_kernel(c.text), c, {.items = items, .local_bytes = 48 << 10, .arithmetic = {}});
+    }
+  run();
+}
+
+TEST_F(CudaOnHost, EveryMapRecordOnEveryDtype) {
   for (const Prim* p : all_prims())
     if (p->kind == Kind::map && !p->expand)
-      for (const tile::Kernel& k : testing::map_kernels(*p, 16)) add(k);
-  out.close();
-  EXPECT_GT(count, 200);
-  const std::string command =
-      fmt::format("{} -std=c++20 -fsyntax-only -w {} 2>&1", TENFOLD_CXX, file.string());
-  EXPECT_EQ(std::system(command.c_str()), 0) << command;
-  if (!HasFailure()) std::filesystem::remove(file);
+      for (const tile::Kernel& k : testing::map_kernels(*p, 16))
+        add(k, {tile::print(k), {}, is_complex(k.args[0].dtype) ? 64.0 : 0.0, true}, {});
+  run();
 }
 
 TEST(CText, ScratchThatDoesNotFitGoesToTheWorkspace) {

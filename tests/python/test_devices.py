@@ -95,17 +95,21 @@ def test_mixing_says_what_to_write():
         x.to("opencl:77")
 
 
-def test_a_missing_library_leaves_the_cpu():
+@pytest.mark.parametrize(
+    ("kind", "install"),
+    [("opencl", "Install an OpenCL loader and a driver"), ("cuda", "Install NVIDIA's driver")],
+)
+def test_a_missing_library_leaves_the_cpu(kind, install):
     program = (
         "import tenfold as tn\n"
-        "try: tn.device('opencl:0')\n"
+        f"try: tn.device('{kind}:0')\n"
         "except tn.DeviceError as e: print(e)\n"
-        "print(tn.ones(3).sum().item(), tn.devices()[1])\n"
+        f"print(tn.ones(3).sum().item(), [d for d in tn.devices() if d[0].startswith('{kind}')])\n"
     )
-    environment = {**os.environ, "TENFOLD_OPENCL_LIBRARY": "libnothing.so"}
+    environment = {**os.environ, f"TENFOLD_{kind.upper()}_LIBRARY": "libnothing.so"}
     out = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert "device opencl:0: cannot open libnothing.so" in out
-    assert "Install an OpenCL loader and a driver" in out and "The cpu goes on working." in out
-    assert "3.0 ('opencl', " in out
+    assert f"device {kind}:0: cannot open libnothing.so" in out
+    assert install in out and "The cpu goes on working." in out
+    assert f"3.0 [('{kind}', " in out

@@ -15,6 +15,10 @@ const Dialect kOpenCl{
     .barrier = "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",
     .raise_flag = "atomic_or(&flag, 1);",
     .pair = "(({0}2)({1}, {2}))",
+    .unroll = "",
+    .warp = 0,
+    .partner = "",
+    .first = "",
     .offsets = true,
 };
 
@@ -40,10 +44,16 @@ __device__ inline ulong as_ulong(long x) { return (ulong)x; }
 __device__ inline long as_long(double x) { return __double_as_longlong(x); }
 __device__ inline long as_long(ulong x) { return (long)x; }
 __device__ inline uint mul_hi(uint x, uint y) { return __umulhi(x, y); }
+template <class T> __device__ inline T partner(T x, int bit) { return __shfl_xor_sync(~0u, x, bit); }
+template <class T> __device__ inline T first(T x) { return __shfl_sync(~0u, x, 0); }
+__device__ inline float2 partner(float2 x, int bit) { return {partner(x.x, bit), partner(x.y, bit)}; }
+__device__ inline float2 first(float2 x) { return {first(x.x), first(x.y)}; }
+__device__ inline double2 partner(double2 x, int bit) { return {partner(x.x, bit), partner(x.y, bit)}; }
+__device__ inline double2 first(double2 x) { return {first(x.x), first(x.y)}; }
 )",
     .head_f64 = "",
     .function = "__device__ inline ",
-    .kernel = "extern \"C\" __global__ void",
+    .kernel = "extern \"C\" __global__ void __launch_bounds__({0})",
     .global = "",
     .local = "__shared__ ",
     .item = "(int)threadIdx.x",
@@ -51,6 +61,10 @@ __device__ inline uint mul_hi(uint x, uint y) { return __umulhi(x, y); }
     .barrier = "__syncthreads();",
     .raise_flag = "flag = 1;",
     .pair = "make_{0}2({1}, {2})",
+    .unroll = "#pragma unroll",
+    .warp = 32,
+    .partner = "partner({0}, {1})",
+    .first = "first({0})",
     .offsets = false,
 };
 

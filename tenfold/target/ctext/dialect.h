@@ -10,7 +10,7 @@ struct Dialect {
   std::string_view head;        // of every file: pragmas, and the names below where the language lacks them
   std::string_view head_f64;    // further, where a kernel computes in f64
   std::string_view function;    // before a helper function
-  std::string_view kernel;      // before a kernel's name
+  std::string_view kernel;      // before a kernel's name; {0} is the number of items of a group
   std::string_view global;      // before the type of what lies in device memory
   std::string_view local;       // before the type of what a work-group shares
   std::string_view item;        // number of the work-item in its group
@@ -18,6 +18,10 @@ struct Dialect {
   std::string_view barrier;     // all items of the group meet, and see what the others wrote
   std::string_view raise_flag;  // `flag`, shared by the group, becomes 1
   std::string_view pair;        // a complex number: {0} is the type of its parts, {1} and {2} are the parts
+  std::string_view unroll;      // before a loop whose private arrays are registers only if it is unrolled
+  int warp = 0;                 // items that exchange values without local memory; 0: there are no such
+  std::string_view partner;     // {0} of the item of this warp whose number differs in the bit {1}
+  std::string_view first;       // {0} of the first item of this warp
   bool offsets = false;         // a buffer comes as a handle and an offset in elements, not as an address
 };
 

@@ -21,6 +21,7 @@ using tile::ValueId;
 
 constexpr int64_t kUniformPoints = 16;  // a larger value is spread over the items, whatever its axes
 constexpr size_t kInlined = 40;         // characters of an expression that needs no name of its own
+constexpr int64_t kUnrolled = 16;       // turns of a loop over an item's own elements
 constexpr int64_t kNarrow = int64_t{1} << 31;
 
 // What items share, beside values: objects of the hazard analysis.
@@ -66,18 +67,18 @@ void walk(const tile::Body& body, const F& f, const G& g) {
 }
 
 const std::set<std::string_view> kReserved = {
-    "auto",    "bool",        "break",     "case",      "char",      "const",     "constant",   "continue",
-    "default", "do",          "double",    "else",      "enum",      "extern",    "false",      "float",
-    "for",     "global",      "goto",      "half",      "if",        "inline",    "int",        "kernel",
-    "local",   "long",        "private",   "register",  "restrict",  "return",    "short",      "signed",
-    "sizeof",  "static",      "struct",    "switch",    "this",      "true",      "typedef",    "uchar",
-    "uint",    "ulong",       "union",     "unsigned",  "ushort",    "void",      "volatile",   "while",
-    "item",    "first_block", "block",     "workspace", "flag",      "fma",       "sqrt",       "fabs",
-    "floor",   "ceil",        "trunc",     "rint",      "mul_hi",    "min",       "max",        "ldexp",
-    "frexp",   "barrier",     "image2d_t", "event_t",   "sampler_t", "pipe",      "new",        "delete",
-    "class",   "template",    "typename",  "namespace", "operator",  "read_only", "write_only", "tree",
-    "slice",   "part",        "i",         "NAN",       "INFINITY",  "M_PI",      "half_step",  "asm",
-    "and",     "or",          "not"};
+    "auto",     "bool",        "break",     "case",      "char",      "const",     "constant",   "continue",
+    "default",  "do",          "double",    "else",      "enum",      "extern",    "false",      "float",
+    "for",      "global",      "goto",      "half",      "if",        "inline",    "int",        "kernel",
+    "local",    "long",        "private",   "register",  "restrict",  "return",    "short",      "signed",
+    "sizeof",   "static",      "struct",    "switch",    "this",      "true",      "typedef",    "uchar",
+    "uint",     "ulong",       "union",     "unsigned",  "ushort",    "void",      "volatile",   "while",
+    "item",     "first_block", "block",     "workspace", "flag",      "fma",       "sqrt",       "fabs",
+    "floor",    "ceil",        "trunc",     "rint",      "mul_hi",    "min",       "max",        "ldexp",
+    "frexp",    "barrier",     "image2d_t", "event_t",   "sampler_t", "pipe",      "new",        "delete",
+    "class",    "template",    "typename",  "namespace", "operator",  "read_only", "write_only", "tree",
+    "slice",    "part",        "strand",    "partner",   "first",     "other",     "i",          "NAN",
+    "INFINITY", "M_PI",        "half_step", "asm",       "and",       "or",        "not"};
 
 class Writer {
  public:
@@ -502,7 +503,8 @@ class Writer {
     for (const std::string& s : function.symbols) parameters.push_back("long " + symbol_text(s));
     parameters.emplace_back("long first_block");
     if (function.workspace_bytes > 0) parameters.push_back(fmt::format("{}uchar* workspace", d.global));
-    text += fmt::format("{} {}({}) {{\n", d.kernel, name_, fmt::join(parameters, ", "));
+    text += fmt::format("{} {}({}) {{\n", fmt::format(fmt::runtime(d.kernel), items_), name_,
+                        fmt::join(parameters, ", "));
     for (const Block& b : blocks)
       if (b.local) text += fmt::format("  {}{} {}[{}];\n", d.local, b.type, b.name, b.elements);
     for (const std::string& type : trees_)
@@ -857,6 +859,7 @@ class Writer {
   void open_loops(std::span<const AtomId> loops, AtomId lane) {
     for (const AtomId a : loops) {
       const std::string& n = atom_names_[a];
+      if (!d.unroll.empty() && (a == lane ? share(a) : extent(a)) <= kUnrolled) line("{}", d.unroll);
       if (a == lane) {
         open(fmt::format("for (int {0}_part = 0; {0}_part < {1}; ++{0}_part)", n, share(a)), n);
         line("const int {0} = item + {1}*{0}_part;", n, items_);
@@ -1219,13 +1222,14 @@ class Writer {
     for (const int64_t n : sizes) total *= n;
     if (s.op == Op::reduce) declare(s.result);
     const std::string type = type_name(dtype), tree = "tree_" + type;
-    trees_.insert(type);
+    const bool meeting = items_ > d.warp;  // a single warp needs no local memory
+    if (meeting) trees_.insert(type);
     std::string what;
     for (const AtomId a : s.over) what += (what.empty() ? "" : ", ") + atom_names_[a];
     line("// {} over {}", s.prim->name, what);
 
     // Every item goes through all points of the result, whoever keeps them.
-    if (reads_.contains(kTree)) meet();
+    if (meeting && reads_.contains(kTree)) meet();
     std::vector<AtomId> loops;
     for (const AtomId a : axes)
       if (!single(a)) loops.push_back(a);
@@ -1260,6 +1264,13 @@ class Writer {
       const bool several = inner > 1;
       if (several) open(fmt::format("for (int i = 0; i < {}; ++i)", inner));
       const std::string mine = one ? "part" : several ? "part[i]" : "part[0]";
+      if (d.warp > 0) {
+        if (meeting) reduce_strands(s, tree, mine, width, dtype);
+        reduce_warp(s, mine, std::min<int64_t>(d.warp, width), dtype);
+        if (meeting && (several || !loops.empty())) line("{}", d.barrier);
+        if (several) close();
+        continue;
+      }
       line("{}[item] = {};", tree, mine);
       open(fmt::format("for (int half_step = {}; half_step > 0; half_step /= 2)", width / 2));
       line("{}", d.barrier);
@@ -1290,9 +1301,36 @@ class Writer {
     close();
     for (size_t i = 0; i < loops.size(); ++i) close();
     // All items met: what was written before may be read, but the tree is being read still.
-    reads_ = {kTree};
-    writes_.clear();
+    if (meeting) {
+      reads_ = {kTree};
+      writes_.clear();
+    }
     if (shared_[s.result]) writes_.insert(s.result);
+  }
+
+  // Every warp takes the steps of the tree that are longer than a warp, alike: one barrier is enough.
+  void reduce_strands(const Stmt& s, const std::string& tree, const std::string& mine, int64_t width,
+                      Dtype dtype) {
+    const int64_t strands = std::max<int64_t>(width / d.warp, 1);
+    line("{}[item] = {};", tree, mine);
+    line("{}", d.barrier);
+    if (strands == 1) return line("{} = {}[item % {}];", mine, tree, d.warp);
+    open("");
+    line("{} strand[{}];", type_name(dtype), strands);
+    line("for (int at = 0; at < {0}; ++at) strand[at] = {1}[item % {2} + {2}*at];", strands, tree, d.warp);
+    halve_axis(s, "strand", strands, 1, dtype);
+    line("{} = strand[0];", mine);
+    close();
+  }
+
+  void reduce_warp(const Stmt& s, const std::string& mine, int64_t width, Dtype dtype) {
+    // `other` has a name because an expression may read it under a condition, where items would not meet.
+    if (width > 1) line("{} other;", type_name(dtype));
+    for (int64_t half = width / 2; half >= 1; half /= 2) {
+      line("other = {};", fmt::format(fmt::runtime(d.partner), mine, half));
+      line("{} = {};", mine, bare(math_.combine(*s.prim, dtype, mine, "other")));
+    }
+    line("{} = {};", mine, fmt::format(fmt::runtime(d.first), mine));
   }
 
   // ---- loops and votes
@@ -1482,6 +1520,20 @@ class Writer {
 };
 
 }  // namespace
+
+std::vector<std::string> function_names(std::span<const tile::Kernel* const> kernels) {
+  std::vector<std::string> names;
+  std::set<std::string> taken;
+  for (const tile::Kernel* k : kernels) {
+    std::string name = "tn_" + k->name;
+    for (char& c : name)
+      if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+    std::string own = name;
+    for (int n = 2; !taken.insert(own).second; ++n) own = fmt::format("{}_{}", name, n);
+    names.push_back(own);
+  }
+  return names;
+}
 
 File emit(std::span<const tile::Kernel* const> kernels, std::span<const std::string> names,
           const Dialect& dialect, const Limits& limits) {

@@ -7,7 +7,8 @@
 //
 // Branches and loops are the same for the whole group, so that items may meet anywhere, but for votes and
 // while loops whose bodies concern each item alone. A reduction along the lane axis is the tree that
-// tile/program.h states.
+// tile/program.h states; where the dialect has warps, its steps across them are taken by every warp alike
+// from local memory, and those within one by exchange.
 #pragma once
 
 #include <map>
@@ -42,6 +43,9 @@ struct File {
   std::string text;
   std::vector<Function> functions;  // one per kernel
 };
+
+// "tn_softmax": no name of a dialect begins so, and no two are the same.
+std::vector<std::string> function_names(std::span<const tile::Kernel* const>);
 
 // DeviceError where a kernel needs what the device lacks (f64).
 File emit(std::span<const tile::Kernel* const>, std::span<const std::string> names, const Dialect&,

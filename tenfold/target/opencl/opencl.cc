@@ -3,11 +3,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cctype>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <set>
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
@@ -295,7 +293,7 @@ class ClTarget final : public DeviceTarget {
   }
 
   std::vector<Code> compile(std::span<const tile::Kernel* const> kernels) override {
-    const std::vector<std::string> names = function_names(kernels);
+    const std::vector<std::string> names = ctext::function_names(kernels);
     const ctext::File file = ctext::emit(kernels, names, ctext::kOpenCl, limits_);
     const std::shared_ptr<BuiltProgram> program = build(file.text, kernels[0]->name);
     std::vector<Code> codes;
@@ -319,25 +317,10 @@ class ClTarget final : public DeviceTarget {
   std::string listing(const tile::Kernel& kernel, std::string_view what) override {
     if (what != "c" && what != "asm") user_error("listing {}: {} has \"c\"", what, device_.name());
     const tile::Kernel* const kernels[] = {&kernel};
-    return ctext::emit(kernels, function_names(kernels), ctext::kOpenCl, limits_).text;
+    return ctext::emit(kernels, ctext::function_names(kernels), ctext::kOpenCl, limits_).text;
   }
 
  private:
-  // "tn_softmax": no name of OpenCL C begins so.
-  static std::vector<std::string> function_names(std::span<const tile::Kernel* const> kernels) {
-    std::vector<std::string> names;
-    std::set<std::string> taken;
-    for (const tile::Kernel* k : kernels) {
-      std::string name = "tn_" + k->name;
-      for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-      std::string own = name;
-      for (int n = 2; !taken.insert(own).second; ++n) own = fmt::format("{}_{}", name, n);
-      names.push_back(own);
-    }
-    return names;
-  }
-
   std::shared_ptr<BuiltProgram> build(const std::string& text, const std::string& first_kernel) {
     const std::string key = digest(identity_ + "\n" + text);
     const std::lock_guard lock(mutex_);

@@ -1,0 +1,58 @@
+// A driver without a GPU: memory is the host's, launches do nothing, and errors come when they are told to.
+// It stands in for libcuda where the calls themselves are tested.
+#pragma once
+
+#include <string_view>
+
+namespace tenfold::testing {
+
+inline constexpr std::string_view kFakeCuda = R"(
+#include <cstdlib>
+#include <cstring>
+using P = unsigned long long;
+static int failing = 0;      // what the next wait says, and from then on
+static size_t most = 64 << 20, used = 0;
+extern "C" {
+int pushed = 0, launched = 0;
+void fake_fail(int error) { failing = error; }
+int cuInit(unsigned) { return 0; }
+int cuDriverGetVersion(int* v) { return *v = 13000, 0; }
+int cuGetErrorName(int e, const char** s) { return *s = e == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : e == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : nullptr, 0; }
+int cuGetErrorString(int e, const char** s) { return *s = e == 2 ? "out of memory" : "an illegal memory access was encountered", 0; }
+int cuDeviceGetCount(int* n) { return *n = 2, 0; }
+int cuDeviceGet(int* d, int i) { return *d = i, 0; }
+int cuDeviceGetName(char* s, int, int) { return strcpy(s, "Paper 9000"), 0; }
+int cuDeviceTotalMem_v2(size_t* n, int) { return *n = most, 0; }
+int cuDeviceGetAttribute(int* v, int what, int d) { return *v = what == 16 ? 132 : what == 75 ? 9 : what == 115 ? d == 0 : 0, 0; }
+int cuDevicePrimaryCtxRetain(P* c, int) { return *c = 1, 0; }
+int cuCtxPushCurrent_v2(P) { return ++pushed, 0; }
+int cuCtxPopCurrent_v2(P*) { return --pushed, 0; }
+int cuStreamCreate(P* s, unsigned) { return *s = 1, 0; }
+int cuStreamSynchronize(P) { return failing; }
+int cuEventCreate(P* e, unsigned) { return *e = 1, 0; }
+int cuEventRecord(P, P) { return 0; }
+int cuEventSynchronize(P) { return failing; }
+int cuMemAlloc_v2(P* p, size_t n) {
+  if (used + n > most) return 2;
+  used += n;
+  auto* block = (size_t*)aligned_alloc(256, (n + 511) / 256 * 256);
+  *block = n;
+  return *p = (P)block + 256, 0;
+}
+int cuMemFree_v2(P p) { used -= *(size_t*)(p - 256); return free((void*)(p - 256)), 0; }
+int cuMemAllocAsync(P* p, size_t n, P) { return cuMemAlloc_v2(p, n); }
+int cuMemFreeAsync(P p, P) { return cuMemFree_v2(p); }
+int cuMemAllocHost_v2(void** p, size_t n) { return *p = malloc(n), 0; }
+int cuMemcpyHtoDAsync_v2(P to, const void* from, size_t n, P) { return memcpy((void*)to, from, n), 0; }
+int cuMemcpyDtoHAsync_v2(void* to, P from, size_t n, P) { return memcpy(to, (void*)from, n), 0; }
+int cuMemcpyDtoDAsync_v2(P to, P from, size_t n, P) { return memmove((void*)to, (void*)from, n), 0; }
+int cuModuleLoadData(P* m, const void*) { return *m = 1, 0; }
+int cuModuleUnload(P) { return 0; }
+int cuModuleGetFunction(P* f, P, const char*) { return *f = 1, 0; }
+int cuLaunchKernel(P, unsigned x, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, P, void**, void**) {
+  return x == 0 ? 1 : (++launched, 0);
+}
+}
+)";
+
+}  // namespace tenfold::testing
