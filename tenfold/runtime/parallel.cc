@@ -5,10 +5,12 @@
 #include <thread>
 #include <vector>
 
+#ifndef TENFOLD_NO_TBB
 #include <oneapi/tbb/blocked_range.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
+#endif
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/knobs.h"
@@ -33,7 +35,7 @@ int threads_wanted() {
                    : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-#ifdef TENFOLD_THREAD_SANITIZER
+#if defined(TENFOLD_THREAD_SANITIZER) || defined(TENFOLD_NO_TBB)
 // oneTBB is not instrumented, so its forks and joins are invisible to the sanitizer: threads whose are seen.
 template <class Part>
 void for_each_part(int64_t parts, const Part& part) {

@@ -1,5 +1,6 @@
 #include "tenfold/target/cpu.h"
 
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <sys/stat.h>
@@ -128,6 +129,12 @@ class CpuTarget final : public Target {
     const std::lock_guard lock(mutex_);
     if (compiler_) return *compiler_;
     const std::string path = module_path();
+    if (!std::filesystem::exists(path))
+      throw DeviceError(
+          fmt::format("the cpu has no compiler here: there is no {} (tenfold was built with "
+                      "TENFOLD_LLVM=OFF). Use a device "
+                      "(`x.to`), or TENFOLD_INTERPRET=1 for the slow reference interpreter",
+                      path));
     void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays open
     if (!module) throw DeviceError(fmt::format("cannot open {}: {}", path, dlerror()));
     auto factory = reinterpret_cast<LlvmFactory>(dlsym(module, kLlvmFactory));
