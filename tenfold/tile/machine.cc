@@ -22,7 +22,8 @@ constexpr Machine kMachines[] = {
      .scalar_rate = 70e9,
      .exposed = 0.9,
      .launch = 1e-6,
-     .issue = 1e-9},
+     .issue = 1e-9,
+     .serial_limit = 5e-6},
     {.name = "avx2", .vector_bytes = 32, .registers = 16, .cache_bandwidth = 60e9, .scalar_rate = 18e9},
     {.name = "portable", .vector_bytes = 16, .registers = 16, .cache_bandwidth = 40e9, .scalar_rate = 8e9},
     // Devices, by their public figures, rounded down; one unit is a work-group's share. A "register" is one
