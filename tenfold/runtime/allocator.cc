@@ -44,13 +44,12 @@ class Pool {
       ++statistics_.allocations;
       auto& kept = kept_[c.index].blocks;
       kept_[c.index].used = ++clock_;
-      statistics_.live_bytes += static_cast<int64_t>(c.bytes);
-      statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.live_bytes);
       if (!kept.empty()) {
         void* block = kept.back();
         kept.pop_back();
         ++statistics_.reuses;
         statistics_.cached_bytes -= static_cast<int64_t>(c.bytes);
+        count(c.bytes);
         return block;
       }
     }
@@ -59,14 +58,13 @@ class Pool {
       trim();
       block = fresh(c.bytes);
     }
-    if (!block) {
-      const std::lock_guard lock(mutex_);
-      statistics_.live_bytes -= static_cast<int64_t>(c.bytes);
+    const std::lock_guard lock(mutex_);
+    if (!block)
       throw DeviceError(
           fmt::format("the machine has no memory left for a buffer of {} bytes ({} bytes are in use by "
                       "tenfold); drop arrays that are not needed, or work in smaller batches",
                       bytes, statistics_.live_bytes));
-    }
+    count(c.bytes);
     return block;
   }
 
@@ -134,6 +132,12 @@ class Pool {
     void* block = std::aligned_alloc(kHugeAlignment, rounded);
     if (block) madvise(block, rounded, MADV_HUGEPAGE);  // a hint: a refusal changes nothing
     return block;
+  }
+
+  // Under the lock, once a block is there.
+  void count(size_t bytes) {
+    statistics_.live_bytes += static_cast<int64_t>(bytes);
+    statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.live_bytes);
   }
 
   std::mutex mutex_;

@@ -79,6 +79,7 @@ TEST(Allocator, KeepsWhatIsUsedNow) {
 }
 
 TEST(Allocator, AskingForTooMuchIsAnError) {
+  const MemoryStatistics before = memory_statistics();
   try {
     release(allocate(size_t{1} << 55), size_t{1} << 55);
     FAIL();
@@ -87,6 +88,8 @@ TEST(Allocator, AskingForTooMuchIsAnError) {
               std::string::npos)
         << e.what();
   }
+  EXPECT_EQ(memory_statistics().live_bytes, before.live_bytes);
+  EXPECT_EQ(memory_statistics().peak_bytes, before.peak_bytes);  // what was refused was never in use
 }
 
 TEST(Allocator, ThreadsShareIt) {
