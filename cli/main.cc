@@ -11,6 +11,7 @@
 
 int main(int count, char** arguments) {
   CLI::App app{"tenfold compiles tensor programs: many operations, folded into one pass."};
+  app.set_version_flag("--version", "tenfold " TENFOLD_VERSION);
   app.require_subcommand(1);
   tenfold::cli::add_run(app);
   tenfold::cli::add_explain(app);

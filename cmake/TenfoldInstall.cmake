@@ -7,7 +7,7 @@ if(SKBUILD)
     install(TARGETS tenfold_llvm LIBRARY DESTINATION tenfold COMPONENT python)
   endif()
   install(TARGETS _tenfold LIBRARY DESTINATION tenfold COMPONENT python)
-  install(FILES ${TENFOLD_PACKAGE_DIR}/_tenfold.pyi ${TENFOLD_PACKAGE_DIR}/py.typed
+  install(FILES ${TENFOLD_PACKAGE_DIR}/_tenfold.pyi ${TENFOLD_PACKAGE_DIR}/random.pyi ${TENFOLD_PACKAGE_DIR}/py.typed
           DESTINATION tenfold COMPONENT python)
   if(TARGET tenfold_generated_files)
     install(FILES ${TENFOLD_GENERATED_DIR}/_ops.pyi DESTINATION tenfold COMPONENT python)

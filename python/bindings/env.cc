@@ -265,15 +265,15 @@ void bind_env(nb::module_& m) {
           "(state, obs, reward, terminated, truncated) after one step; no reset.")
       .def("__repr__", [](const Known& k) { return fmt::format("<environment {}>", k.environment->name()); });
   m.def(
-      "make_environment",
+      "_make_environment",
       [](const std::string& id, nb::handle dtype) { return Known(env::make(id, to_dtype(dtype))); },
       nb::arg("id"), nb::arg("dtype"));
-  m.def("known_environments", [] {
+  m.def("_known_environments", [] {
     nb::dict out;
     for (const env::Known& k : env::known()) out[k.id.c_str()] = k.doc;
     return out;
   });
-  m.def("rollout_graph", &rollout, nb::arg("env").none(), nb::arg("policy").none(), nb::arg("num_envs"),
+  m.def("_rollout_graph", &rollout, nb::arg("env").none(), nb::arg("policy").none(), nb::arg("num_envs"),
         nb::arg("steps"), nb::arg("emit"), nb::arg("key"), nb::arg("start").none(), nb::arg("state").none(),
         nb::arg("carry").none());
 }

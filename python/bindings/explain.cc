@@ -108,7 +108,7 @@ void bind_explain(nb::module_& m) {
       .def("__str__", &Explanation::str)
       .def("__repr__", &Explanation::str);
   m.def(
-      "explain_call",
+      "_explain_call",
       [](Jitted& jitted, nb::tuple args, nb::dict kwargs) {
         return compile::explain(jitted.compiled(args, kwargs)->executable());
       },

@@ -68,7 +68,8 @@ NB_MODULE(_tenfold, m) {
   device_error = new_error(m, "DeviceError", base_error, "The machine failed, or has no more memory.");
   nb::register_exception_translator(translate, nullptr);
   set_interrupt_check(check_signals);
-  m.def("set_package_folder", &set_package_folder);
+  m.def("_set_package_folder", &set_package_folder);
+  m.attr("__version__") = TENFOLD_VERSION;
   bind_tensor(m);
   bind_ops(m);
   bind_transforms(m);

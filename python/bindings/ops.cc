@@ -299,7 +299,7 @@ void bind_composed(nb::module_& m) {
               "The mean of the squared distances from the mean, times n / (n - correction).");
   bind_moment(m, "std", lang::std_dev, "The square root of var.");
   m.def(
-      "einsum",
+      "_einsum",
       [](const std::string& spec, nb::args operands) {
         return lang::einsum(spec, operands_of(operands, here()));
       },

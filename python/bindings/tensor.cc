@@ -343,8 +343,12 @@ void bind_tensor(nb::module_& m) {
             }
           },
           nb::arg("other").none());
-  for (int d = 0; d < kDtypeCount; ++d)
-    m.attr(std::string(name(static_cast<Dtype>(d))).c_str()) = dtype_object(static_cast<Dtype>(d));
+  for (int d = 0; d < kDtypeCount; ++d) {
+    const auto dtype = static_cast<Dtype>(d);
+    // In the stub a variable `bool` would shadow the type: tenfold/__init__.py gives the dtype its name.
+    const std::string attribute = is_bool(dtype) ? "_bool" : std::string(name(dtype));
+    m.attr(attribute.c_str()) = dtype_object(dtype);
+  }
 
   auto c = nb::class_<Tensor>(m, "Tensor", nb::type_slots(kSlots),
                               "An immutable array whose elements are computed when they are looked at.");

@@ -292,11 +292,11 @@ nb::object cond(nb::handle predicate, nb::handle then, nb::handle otherwise, nb:
 }  // namespace
 
 void bind_transforms(nb::module_& m) {
-  m.def("value_and_grad_call", &value_and_grad, nb::arg("function"), nb::arg("args"), nb::arg("kwargs"),
+  m.def("_value_and_grad_call", &value_and_grad, nb::arg("function"), nb::arg("args"), nb::arg("kwargs"),
         nb::arg("argnums").none(), nb::arg("has_aux"));
-  m.def("vmap_call", &vmap, nb::arg("function"), nb::arg("in_axes").none(), nb::arg("out_axes").none(),
+  m.def("_vmap_call", &vmap, nb::arg("function"), nb::arg("in_axes").none(), nb::arg("out_axes").none(),
         nb::arg("args"), nb::arg("kwargs"));
-  m.def("scan", &scan, nb::arg("step"), nb::arg("init").none(), nb::arg("xs") = nb::none(),
+  m.def("_scan", &scan, nb::arg("step"), nb::arg("init").none(), nb::arg("xs") = nb::none(),
         nb::arg("length") = nb::none(), nb::kw_only(), nb::arg("reverse") = false,
         "Runs carry, y = step(carry, x) over the rows x of xs; without xs, `length` times with the step's "
         "number.\n\n"
@@ -306,7 +306,7 @@ void bind_transforms(nb::module_& m) {
         "registers.");
   m.def("while_loop", &while_loop, nb::arg("cond"), nb::arg("body"), nb::arg("init").none(),
         "Runs carry = body(carry) as long as cond(carry) holds.");
-  m.def("cond", &cond, nb::arg("pred").none(), nb::arg("true_fn"), nb::arg("false_fn"), nb::arg("operands"),
+  m.def("_cond", &cond, nb::arg("pred").none(), nb::arg("true_fn"), nb::arg("false_fn"), nb::arg("operands"),
         "true_fn(*operands) where pred holds, else false_fn(*operands). Both must return the same structure "
         "and types.");
   bind_jitted(m);

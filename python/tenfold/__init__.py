@@ -12,15 +12,37 @@
 Everything that computes is C++, in `_tenfold`; here stands what is idiomatic only in Python.
 """
 
+from __future__ import annotations
+
 import os as _os
 import sys as _sys
 
 from tenfold import _tenfold
 
-_tenfold.set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
+_tenfold._set_package_folder(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
 
 from tenfold._tenfold import *  # noqa: E402
 from tenfold._tenfold import add, div, equal, logical_not, mul, neg, sub  # noqa: E402
+
+TYPE_CHECKING = False  # typing is for type checkers alone: importing it takes 3 ms
+if TYPE_CHECKING:
+    import builtins as _b
+    from collections.abc import Callable as _Callable
+    from typing import Any as _Any
+    from typing import Concatenate as _Concatenate
+    from typing import Literal as _Literal
+    from typing import TypeVar as _TypeVar
+    from typing import overload as _overload
+
+    from tenfold._tenfold import ArrayLike as _ArrayLike
+
+    _R = _TypeVar("_R")
+    _T = _TypeVar("_T")
+else:
+
+    def _overload(f):
+        return f
+
 
 _sys.modules[__name__ + ".random"] = random = _tenfold.random
 
@@ -33,7 +55,7 @@ permute_dims = _tenfold.permute_dims
 bitwise_left_shift, bitwise_right_shift = _tenfold.shift_left, _tenfold.shift_right
 bitwise_invert = _tenfold.bitwise_not
 
-bool = _tenfold.bool
+bool = _tenfold._bool
 int8, int16, int32, int64 = _tenfold.i8, _tenfold.i16, _tenfold.i32, _tenfold.i64
 uint8, uint16, uint32, uint64 = _tenfold.u8, _tenfold.u16, _tenfold.u32, _tenfold.u64
 float16, bfloat16, float32, float64 = _tenfold.f16, _tenfold.bf16, _tenfold.f32, _tenfold.f64
@@ -45,7 +67,35 @@ nan = float("nan")
 newaxis = None
 
 
-def jit(f=None, *, static=(), dims=None, donate=(), allow=(), plan=None):
+@_overload
+def jit(
+    f: _Callable[..., _R],
+    *,
+    static: _Any = (),
+    dims: dict[str, _Any] | None = None,
+    donate: _Any = (),
+    allow: _Any = (),
+    plan: str | None = None,
+) -> _tenfold.Jitted[_R]: ...
+@_overload
+def jit(
+    f: None = None,
+    *,
+    static: _Any = (),
+    dims: dict[str, _Any] | None = None,
+    donate: _Any = (),
+    allow: _Any = (),
+    plan: str | None = None,
+) -> _Callable[[_Callable[..., _R]], _tenfold.Jitted[_R]]: ...
+def jit(
+    f: _Any = None,
+    *,
+    static: _Any = (),
+    dims: dict[str, _Any] | None = None,
+    donate: _Any = (),
+    allow: _Any = (),
+    plan: str | None = None,
+) -> _Any:
     """f, compiled for the types of its arguments when it is called.
 
     static  names or positions of arguments that are Python values: compiled anew for each
@@ -55,7 +105,8 @@ def jit(f=None, *, static=(), dims=None, donate=(), allow=(), plan=None):
     plan    text to run instead of the planner's plan: explain(f, x).plan, edited by hand (docs/plans.md)
 
     Arguments and results are tensors, NumPy arrays (borrowed until the call returns), numbers, and
-    tuples, lists, dicts, named tuples and dataclasses of them. Numbers are run-time values.
+    tuples, lists, dicts, named tuples and dataclasses of them. Numbers are run-time values. What f takes from
+    around it is read when f is traced, and frozen.
     """
     if f is None:
         return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow, plan=plan)
@@ -64,7 +115,16 @@ def jit(f=None, *, static=(), dims=None, donate=(), allow=(), plan=None):
     return jitted
 
 
-def explain(f, *args, static=(), dims=None, donate=(), allow=(), plan=None, **kwargs):
+def explain(
+    f: _Callable[..., _Any],
+    *args: _Any,
+    static: _Any = (),
+    dims: dict[str, _Any] | None = None,
+    donate: _Any = (),
+    allow: _Any = (),
+    plan: str | None = None,
+    **kwargs: _Any,
+) -> _tenfold.Explanation:
     """What jit(f)(*args) costs, without running it: launches, bytes, what bounds them, tile programs.
 
     print() it, read its fields (.launches .bytes_read .bytes_written .bytes_least .flops .clusters
@@ -76,7 +136,7 @@ def explain(f, *args, static=(), dims=None, donate=(), allow=(), plan=None, **kw
         kwargs = {}
     if not isinstance(f, _tenfold.Jitted):
         f = jit(f, static=static, dims=dims, donate=donate, allow=allow, plan=plan)
-    return _tenfold.explain_call(f, args, kwargs)
+    return _tenfold._explain_call(f, args, kwargs)
 
 
 def _like(wrapper, f):
@@ -88,58 +148,89 @@ def _like(wrapper, f):
     return wrapper
 
 
-def value_and_grad(f, argnums=0, has_aux=False):
+@_overload
+def value_and_grad(
+    f: _Callable[_Concatenate[_T, ...], _R], argnums: _Literal[0] = 0, has_aux: _b.bool = False
+) -> _Callable[..., tuple[_R, _T]]: ...
+@_overload
+def value_and_grad(
+    f: _Callable[..., _R], argnums: int | tuple[int, ...], has_aux: _b.bool = False
+) -> _Callable[..., tuple[_R, _Any]]: ...
+def value_and_grad(
+    f: _Callable[..., _Any], argnums: int | tuple[int, ...] = 0, has_aux: _b.bool = False
+) -> _Callable[..., tuple[_Any, _Any]]:
     """(f(x, ...), its gradient with respect to the arguments at argnums). f returns one floating number,
     or with has_aux=True (number, anything)."""
 
     def value_and_gradient(*args, **kwargs):
-        return _tenfold.value_and_grad_call(f, args, kwargs, argnums, has_aux)
+        return _tenfold._value_and_grad_call(f, args, kwargs, argnums, has_aux)
 
     return _like(value_and_gradient, f)
 
 
-def grad(f, argnums=0, has_aux=False):
+@_overload
+def grad(
+    f: _Callable[_Concatenate[_T, ...], _Any], argnums: _Literal[0] = 0, has_aux: _Literal[False] = False
+) -> _Callable[..., _T]: ...
+@_overload
+def grad(
+    f: _Callable[..., _Any], argnums: int | tuple[int, ...] = 0, has_aux: _b.bool = False
+) -> _Callable[..., _Any]: ...
+def grad(
+    f: _Callable[..., _Any], argnums: int | tuple[int, ...] = 0, has_aux: _b.bool = False
+) -> _Callable[..., _Any]:
     """The gradient of f with respect to the arguments at argnums; with has_aux=True (gradient, aux)."""
 
     def gradient(*args, **kwargs):
-        value, gradients = _tenfold.value_and_grad_call(f, args, kwargs, argnums, has_aux)
+        value, gradients = _tenfold._value_and_grad_call(f, args, kwargs, argnums, has_aux)
         return (gradients, value[1]) if has_aux else gradients
 
     return _like(gradient, f)
 
 
-def vmap(f, in_axes=0, out_axes=0):
+def vmap(
+    f: _Callable[..., _R],
+    in_axes: int | tuple[int | None, ...] | list[int | None] | None = 0,
+    out_axes: int | None = 0,
+) -> _Callable[..., _R]:
     """f over slices of its arguments along in_axes: one axis for all, or one for each (None: passed whole).
     Results have the batch at out_axes."""
 
     def batched(*args, **kwargs):
-        return _tenfold.vmap_call(f, in_axes, out_axes, args, kwargs)
+        return _tenfold._vmap_call(f, in_axes, out_axes, args, kwargs)
 
     return _like(batched, f)
 
 
-def scan(step, init, xs=None, length=None, *, reverse=False):
+def scan(
+    step: _Callable[[_Any, _Any], tuple[_Any, _Any]],
+    init: _T,
+    xs: _Any = None,
+    length: int | None = None,
+    *,
+    reverse: _b.bool = False,
+) -> tuple[_T, _Any]:
     """Runs carry, y = step(carry, x) over the rows x of xs; without xs, `length` times with the step number.
 
     Returns (carry, ys): the last carry, and the ys stacked along axis 0. A carry keeps its structure, shapes
     and dtypes. The loop is one program: where a carry's elements do not mix, one launch, state in registers.
     """
-    return _tenfold.scan(step, init, xs, length, reverse=reverse)
+    return _tenfold._scan(step, init, xs, length, reverse=reverse)
 
 
-def cond(pred, true_fn, false_fn, *operands):
+def cond(pred: _ArrayLike, true_fn: _Callable[..., _R], false_fn: _Callable[..., _R], *operands: _Any) -> _R:
     """true_fn(*operands) where pred holds, else false_fn(*operands); both return the same types."""
-    return _tenfold.cond(pred, true_fn, false_fn, operands)
+    return _tenfold._cond(pred, true_fn, false_fn, operands)
 
 
-def checkpoint(f, every=16):
+def checkpoint(f: _Callable[..., _R], every: int = 16) -> _Callable[..., _R]:
     """The step of a scan whose gradient stores every `every`-th carry and computes the others again.
     Outside of a scan f itself: what is kept and what is computed again is the planner's choice."""
 
     def checkpointed(*args, **kwargs):
         return f(*args, **kwargs)
 
-    checkpointed.__tenfold_checkpoint__ = every
+    setattr(checkpointed, "__tenfold_checkpoint__", every)  # noqa: B010
     return _like(checkpointed, f)
 
 
@@ -147,10 +238,17 @@ def _unpickled(array, dtype=None):  # pickle wants a function of Python's
     return _tenfold.asarray(array, dtype)
 
 
-def einsum(spec, *operands):
+def einsum(spec: str, *operands: _ArrayLike) -> _tenfold.Tensor:
     """Sums of products in Einstein's notation: einsum("mk,kn->mn", x, y)."""
-    return _tenfold.einsum(spec, *operands)
+    return _tenfold._einsum(spec, *operands)
 
 
 from tenfold import env  # noqa: E402
 from tenfold.env import rollout  # noqa: E402
+
+__version__ = _tenfold.__version__
+__all__ = [
+    name
+    for name in list(globals())
+    if not name.startswith("_") and name not in ("annotations", "TYPE_CHECKING")
+]

@@ -11,37 +11,59 @@ States, observations and actions are tensors or structures of them (tuples, dict
 Those that are written in C++ have an id, see known(). docs/environments.md: how random numbers are derived.
 """
 
+from __future__ import annotations
+
 from collections import namedtuple
 
 from tenfold import _tenfold
 
+TYPE_CHECKING = False  # typing is for type checkers alone
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    class Rollout(tuple[Any, ...]):
+        """What rollout returns: a named tuple, with what is emitted."""
+
+        returns: _tenfold.Tensor
+        episodes: _tenfold.Tensor
+        carry: Any
+        state: Any
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
 _CACHED_PROGRAMS = 64
 
-_makers = {}  # of environments written in Python, by id
-_made = {}  # environments of the library, by id
-_types = {}  # of results, by what is emitted
-_programs = {}
+_makers: dict[str, Callable[[], Any]] = {}  # of environments written in Python, by id
+_made: dict[str, _tenfold.Environment] = {}  # environments of the library, by id
+_types: dict[tuple[str, ...], type] = {}  # of results, by what is emitted
+_programs: dict[tuple[Any, ...], _tenfold.Jitted[Any]] = {}
 
 
-def known():
+def known() -> dict[str, str]:
     """{id: one line about it} of every environment that make() and rollout() know by id."""
-    return {**_tenfold.known_environments(), **{id: (f.__doc__ or "").strip() for id, f in _makers.items()}}
+    return {**_tenfold._known_environments(), **{id: (f.__doc__ or "").strip() for id, f in _makers.items()}}
 
 
-def register(id, maker):
+def register(id: str, maker: Callable[[], Any]) -> None:
     """Makes an environment written in Python known by an id; maker() returns it."""
     if id in known():
         raise _tenfold.UserError(f'there is an environment "{id}" already; choose another id.')
     _makers[id] = maker
 
 
-def make(id, dtype="f32"):
+def make(id: str, dtype: _tenfold.DtypeLike = "f32") -> Any:
     """The environment with that id; those of the library compute in f32 or f64."""
     if id in _makers:
         return _makers[id]()
-    if _makers and id not in _tenfold.known_environments():
-        raise _tenfold.UserError(f'there is no environment "{id}"; known are: {", ".join(sorted(known()))}.')
-    return _tenfold.make_environment(id, dtype)
+    if _makers and id not in _tenfold._known_environments():
+        from difflib import get_close_matches
+
+        meant = "".join(f' Did you mean "{near}"?' for near in get_close_matches(id, known(), 1))
+        ids = ", ".join(sorted(known()))
+        raise _tenfold.UserError(f'there is no environment "{id}"; known are: {ids}.{meant}')
+    return _tenfold._make_environment(id, dtype)
 
 
 def _environment(env):
@@ -91,7 +113,7 @@ def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), sta
         return _programs[signature], (key, start, state, carry)
 
     def run(key, start, state, carry):
-        out = _tenfold.rollout_graph(env, policy, num_envs, steps, emit, key, start, state, carry)
+        out = _tenfold._rollout_graph(env, policy, num_envs, steps, emit, key, start, state, carry)
         returns, episodes, carry, state, emitted = out
         return result_type(returns, episodes, carry, state, *(emitted[name] for name in emit))
 
@@ -104,7 +126,18 @@ def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), sta
     return jitted, (key, start, state, carry)
 
 
-def rollout(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), state=None, start=0):
+def rollout(
+    env: Any,
+    policy: Callable[..., Any] | None = None,
+    *,
+    num_envs: int,
+    steps: int,
+    key: _tenfold.ArrayLike,
+    carry: Any = None,
+    emit: str | tuple[str, ...] | list[str] = (),
+    state: Any = None,
+    start: _tenfold.ArrayLike = 0,
+) -> Rollout:
     """Runs num_envs environments for `steps` steps each, policy inside, as one program.
 
     env       an id ("CartPole-v1"), or any object with reset(key) and step(state, action); see tenfold.env
@@ -136,4 +169,4 @@ def rollout(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), stat
     return jitted(*args)
 
 
-rollout.__tenfold_program__ = _program  # explain(rollout, ...) explains this
+setattr(rollout, "__tenfold_program__", _program)  # noqa: B010 explain(rollout, ...) explains this

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tenfold as tn
+
 COMMAND = (
     os.environ.get("TENFOLD_COMMAND")
     or shutil.which("tenfold", path=str(Path(sys.executable).parent))
@@ -97,6 +99,10 @@ def test_bad_arguments(program, tmp_path):
         "is not a NumPy file that can be read"
         in tenfold("run", program, "-i", f"y={tmp_path / 'bad.npy'}").stderr
     )
+
+
+def test_version():
+    assert tenfold("--version").stdout == f"tenfold {tn.__version__}\n"
 
 
 def test_knobs():
