@@ -99,6 +99,34 @@ def test_what_is_no_tensor():
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype", "range_"),
+    [
+        (2**40, "i32", "-2147483648 to 2147483647"),
+        (-1, "u8", "0 to 255"),
+        (128, "i8", "-128 to 127"),
+        (-32769, "i16", "-32768 to 32767"),
+        (2**63, "i64", "-9223372036854775808 to 9223372036854775807"),
+        (-1, "u64", "0 to 18446744073709551615"),
+        (2**32, "u32", "0 to 4294967295"),
+    ],
+)
+def test_integers_that_do_not_fit(value, dtype, range_):
+    said = (
+        f"asarray: {value} does not fit into {dtype}, which holds {range_}.\n  called at test_errors.py:N\n"
+        f'  Pass a wider dtype, or wrap it on purpose: tn.asarray(a).astype("{dtype}").'
+    )
+    assert message(tn.asarray, [0, value], dtype=dtype) == said
+    assert message(tn.asarray, value, dtype=dtype) == said
+
+
+def test_integers_that_fit():
+    for dtype in ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"):
+        info = np.iinfo(tn.zeros(1, dtype).numpy().dtype)
+        assert tn.asarray([int(info.min), int(info.max)], dtype=dtype).tolist() == [info.min, info.max]
+    assert tn.asarray(np.array([2**40 + 5]), dtype="i32").tolist() == [5]  # arrays are cast, as NumPy does
+
+
 def test_if_on_a_traced_tensor():
     @tn.jit
     def relu(x):
