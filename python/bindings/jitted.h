@@ -17,6 +17,7 @@ nb::object call_traced(nb::handle function, nb::handle args, nb::handle kwargs, 
 
 // Sets the Python error that stands for the exception being handled.
 void set_python_error();
+void set_buffer_error();  // the same, as a BufferError too: the buffer protocol wants one
 
 class Jitted {
  public:

@@ -14,7 +14,7 @@ namespace tenfold::python {
 namespace {
 
 PyObject *base_error = nullptr, *user_error_type = nullptr, *internal_error_type = nullptr,
-         *device_error = nullptr;
+         *device_error = nullptr, *user_buffer_error = nullptr, *device_buffer_error = nullptr;
 
 void check_signals() {
   const nb::gil_scoped_acquire gil;
@@ -25,6 +25,12 @@ PyObject* new_error(nb::module_& m, const char* name, PyObject* base, const char
   PyObject* type = PyErr_NewExceptionWithDoc(fmt::format("tenfold.{}", name).c_str(), doc, base, nullptr);
   m.attr(name) = nb::handle(type);
   return type;
+}
+
+// Of two bases, for what the buffer protocol must raise.
+PyObject* buffer_error(const char* name, PyObject* base) {
+  const nb::object bases = nb::make_tuple(nb::handle(base), nb::handle(PyExc_BufferError));
+  return PyErr_NewException(fmt::format("tenfold.{}", name).c_str(), bases.ptr(), nullptr);
 }
 
 void translate(const std::exception_ptr& pointer, void*) {
@@ -58,6 +64,18 @@ void set_python_error() {
   }
 }
 
+void set_buffer_error() {
+  try {
+    throw;
+  } catch (const UserError& e) {
+    PyErr_SetString(user_buffer_error, e.what());
+  } catch (const DeviceError& e) {
+    PyErr_SetString(device_buffer_error, e.what());
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_BufferError, e.what());
+  }
+}
+
 NB_MODULE(_tenfold, m) {
   nb::set_leak_warnings(false);
   base_error = new_error(m, "Error", PyExc_Exception, "What this library raises.");
@@ -66,6 +84,8 @@ NB_MODULE(_tenfold, m) {
                 "The program asks for something that has no meaning; the message says what to do.");
   internal_error_type = new_error(m, "InternalError", base_error, "A bug in tenfold.");
   device_error = new_error(m, "DeviceError", base_error, "The machine failed, or has no more memory.");
+  user_buffer_error = buffer_error("UserBufferError", user_error_type);
+  device_buffer_error = buffer_error("DeviceBufferError", device_error);
   nb::register_exception_translator(translate, nullptr);
   set_interrupt_check(check_signals);
   m.def("_set_package_folder", &set_package_folder);

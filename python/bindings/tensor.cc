@@ -10,6 +10,7 @@
 #include "tenfold/target/devices.h"
 
 #include "common.h"
+#include "jitted.h"
 
 namespace tenfold::python {
 namespace {
@@ -28,21 +29,11 @@ struct View {
 int get_buffer(PyObject* object, Py_buffer* view, int flags) {
   try {
     const Tensor& t = self(object);
-    if (!t.traced() && t.value()->device) {
-      PyErr_Format(PyExc_BufferError,
-                   "the tensor is on %s: copy it to the host with .numpy() or .to(\"cpu\")",
-                   t.device().c_str());
-      return -1;
-    }
+    if (!t.traced() && t.value()->device)
+      user_error("the tensor is on {}: copy it to the host with .numpy() or .to(\"cpu\")", t.device());
     const char* format = buffer_format(t.dtype());
-    if (!format) {
-      PyErr_SetString(PyExc_BufferError, "bf16 has no buffer format: convert with astype(tn.float32) first");
-      return -1;
-    }
-    if (flags & PyBUF_WRITABLE) {
-      PyErr_SetString(PyExc_BufferError, "a tensor is immutable: its memory can be read but not written");
-      return -1;
-    }
+    if (!format) user_error("bf16 has no buffer format: convert with astype(tn.float32) first");
+    if (flags & PyBUF_WRITABLE) user_error("a tensor is immutable: its memory can be read but not written");
     const void* data = nullptr;
     {
       const nb::gil_scoped_release unlocked;
@@ -72,8 +63,8 @@ int get_buffer(PyObject* object, Py_buffer* view, int flags) {
   } catch (const nb::python_error& error) {
     nb::python_error copy = error;
     copy.restore();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_BufferError, error.what());
+  } catch (...) {
+    set_buffer_error();
   }
   view->obj = nullptr;
   return -1;
@@ -154,6 +145,10 @@ nb::object to_numpy(nb::handle h) {
     user_error("numpy: NumPy has no bf16.\n  called at {}\n  Convert it first: x.astype(tn.float32).",
                here().str());
   if (t.value()->device) return to_numpy(wrap(on_host(t)));
+  {
+    const nb::gil_scoped_release unlocked;
+    t.data();  // what goes wrong here is no matter of buffers
+  }
   return nb::module_::import_("numpy").attr("asarray")(nb::steal(PyMemoryView_FromObject(h.ptr())));
 }
 

@@ -76,6 +76,22 @@ def test_axes_and_indices():
     )
 
 
+def test_what_cannot_be_looked_at_is_our_error():
+    x = tn.asarray(np.ones(4, "f4")) + 1
+    tn.jit(lambda a: a + 1, donate=("a",))(x)
+    for look in (lambda: x.numpy(), lambda: np.asarray(x), lambda: memoryview(x)):
+        with pytest.raises(tn.UserError, match="donated"):
+            look()
+    with pytest.raises(BufferError):
+        memoryview(x)
+    before = tn.memory_statistics()["peak_bytes"]
+    huge = tn.ones((1 << 20, 1 << 20), "i64")
+    for look in (lambda: huge.numpy(), lambda: np.asarray(huge), lambda: memoryview(huge)):
+        with pytest.raises(tn.DeviceError, match="no memory left"):
+            look()
+    assert tn.memory_statistics()["peak_bytes"] < before + (1 << 40)
+
+
 def test_contractions():
     assert message(tn.einsum, "mk,kn->mn", X, W).startswith(
         'contract "mk,kn->mn": axis k is 128 in the first input (f32[32,128])'
