@@ -633,7 +633,7 @@ std::vector<std::string> child_names(const Tree& tree) {
 }  // namespace
 
 std::string str(const Tree& tree) {
-  if (tree.kind == Tree::Kind::leaf) return "*";
+  if (tree.kind == Tree::Kind::leaf) return "tensor";
   if (tree.kind == Tree::Kind::none) return "None";
   const auto names = child_names(tree);
   const bool has_names = tree.kind != Tree::Kind::tuple && tree.kind != Tree::Kind::list;

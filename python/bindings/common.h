@@ -111,7 +111,7 @@ Tree flatten(nb::handle, std::vector<nb::object>& leaves);
 nb::object unflatten(const Tree&, const Tensor*& leaves);
 nb::object unflatten(const Tree&, const nb::object*& leaves);
 bool same(const Tree&, const Tree&);
-std::string str(const Tree&);                                               // "(*, {'a': *})"
+std::string str(const Tree&);                                               // "(tensor, {'a': tensor})"
 std::vector<std::string> leaf_names(const Tree&, const std::string& root);  // "carry.x", "carry[0]"
 
 // Attributes of types and objects that pytrees ask for, interned.

@@ -1,4 +1,5 @@
 // Environments and rollouts: those of the C++ library, and Python objects that behave like one.
+#include <algorithm>
 #include <map>
 
 #include <nanobind/stl/string.h>
@@ -73,6 +74,7 @@ class PythonEnvironment : public env::Environment {
   bool knows_state = false;
 
   const std::string& name() const override { return name_; }
+  std::string state_label(size_t i) const override { return leaf_names(state_tree, "state").at(i); }
 
   Tensors reset(const Tensor& key) const override {
     Tree tree;
@@ -125,12 +127,27 @@ class PythonEnvironment : public env::Environment {
       self().knows_state = true;
     } else if (!same(tree, state_tree)) {
       user_error(
-          "rollout of {}: a state is {}, but {} returned {}; a state keeps its structure.\n  called at {}",
-          name_, str(state_tree), what, str(tree), where_.str());
+          "rollout of {}: a state is {}, but {} returned {}; a state keeps its structure.{}\n  called at {}",
+          name_, str(state_tree), what, str(tree), changed_fields(tree), where_.str());
     }
   }
 
  private:
+  // " state['v'] is missing, state['w'] is new."
+  std::string changed_fields(const Tree& tree) const {
+    const std::vector<std::string> before = leaf_names(state_tree, "state"),
+                                   after = leaf_names(tree, "state");
+    std::string out;
+    const auto add = [&](const auto& from, const auto& in, const char* how) {
+      for (const std::string& name : from)
+        if (std::ranges::find(in, name) == in.end())
+          out += fmt::format("{} {} is {}", out.empty() ? "" : ",", name, how);
+    };
+    add(before, after, "missing");
+    add(after, before, "new");
+    return out.empty() ? out : out + ".";
+  }
+
   PythonEnvironment& self() const { return const_cast<PythonEnvironment&>(*this); }
 
   template <class... Args>

@@ -54,6 +54,9 @@ class Environment {
   virtual std::vector<Type> action_types() const { return {}; }
 
   virtual std::vector<std::string> state_names() const { return {}; }
+
+  // What errors call part i of a state, once reset has run: "state.theta", "state[0]".
+  virtual std::string state_label(size_t i) const;
 };
 using EnvironmentRef = std::shared_ptr<const Environment>;
 
@@ -66,7 +69,8 @@ struct Registration {
   Registration(std::string id, std::string doc, Maker maker);
 };
 
-// UserError for an unknown id, naming those that are known, and for a dtype that is not f32 or f64.
+// UserError for an unknown id, naming the nearest and those that are known, and for a dtype that is not f32
+// or f64.
 EnvironmentRef make(const std::string& id, Dtype dtype = Dtype::f32);
 
 struct Known {

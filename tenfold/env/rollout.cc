@@ -70,6 +70,17 @@ struct Tracer {
     return action;
   }
 
+  // A state has one type. A Python number has none of its own: it becomes what reset made, but no float an
+  // integer.
+  void check_kept(const Tensor& after, const Tensor& fresh, size_t i) const {
+    const bool fits = after.weak()
+                          ? after.rank() == 0 && (is_inexact(fresh.dtype()) || !is_inexact(after.dtype()))
+                          : after.type() == fresh.type();
+    if (!fits)
+      fail("{} leaves step as {} but reset made {}; make them one type.", environment.state_label(i),
+           after.type().str(), fresh.type().str());
+  }
+
   Tensor flag(const Tensor& t, std::string_view what) const {
     if (t.rank() == 0 && is_bool(t.dtype())) return t;
     fail("step returned {} {}, but it must be one bool.", what, t.type().str());
@@ -109,9 +120,7 @@ struct Tracer {
     lang::ScanOptions scan_options;
     scan_options.length = Dim(options.steps);
     scan_options.names = {"returns", "episodes"};
-    const std::vector<std::string> names = environment.state_names();
-    for (size_t i = 0; i < states; ++i)
-      scan_options.names.push_back(i < names.size() ? "state." + names[i] : fmt::format("state[{}]", i));
+    for (size_t i = 0; i < states; ++i) scan_options.names.push_back(environment.state_label(i));
     for (size_t i = 0; i < carries; ++i) scan_options.names.push_back(fmt::format("of the policy [{}]", i));
 
     const lang::Function body = [&](const Tensors& in) {
@@ -149,6 +158,10 @@ struct Tracer {
     // Autoreset in the same step. One mask for all selects: where no environment of a tile is done, the
     // tile's vote skips the reset.
     const Tensors fresh = reset(reset_key, t + 1);
+
+    if (fresh.size() != states)
+      fail("the state has {} tensors, but reset makes one of {}.", states, fresh.size());
+    for (size_t i = 0; i < states; ++i) check_kept(now.state[i], fresh[i], i);
 
     Tensors out{returns + lang::astype({now.reward, where}, Dtype::f32),
                 episodes + lang::astype(done, Dtype::i32)};

@@ -390,7 +390,11 @@ def run(env="CartPole-v1", policy=None, **changed):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: run("CartPole-v7"), r'no environment "CartPole-v7"; known are: .*CartPole-v1'),
+        (
+            lambda: run("cartpole-v7"),
+            r'no environment "cartpole-v7"; known are: .*CartPole-v1.* Did you mean "CartPole-v1"\?',
+        ),
+        (lambda: run("zzz"), r'no environment "zzz"; known are: [^?]*$'),
         (
             lambda: run(emit=("obs", "colour")),
             r'emit names "colour", but the fields are: obs, action, reward',
@@ -428,6 +432,51 @@ def test_errors(call, said):
     with pytest.raises(tn.UserError) as error:
         call()
     assert re.search(said, str(error.value), re.DOTALL), str(error.value)
+
+
+class Counter:
+    """Counts in i32, as reset makes it, unless step is told to return something else."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def reset(self, key):
+        return {"n": tn.zeros((), "i32"), "v": tn.zeros((3,), "f32")}
+
+    def observation(self, state):
+        return state["v"]
+
+    def step(self, state, action):
+        return self.after(state), state["v"], 1.0, False, False
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (
+            lambda s: {**s, "n": tn.astype(s["n"], "f32")},
+            "rollout of Counter: state['n'] leaves step as f32[] but reset made i32[]; make them one type.\n",
+        ),
+        (
+            lambda s: {**s, "v": tn.sum(s["v"])},
+            "rollout of Counter: state['v'] leaves step as f32[] but reset made f32[3]; make them one type.\n",
+        ),
+        (
+            lambda s: {"n": s["n"], "w": s["v"]},
+            "rollout of Counter: a state is {'n': tensor, 'v': tensor}, but step returned {'n': tensor, 'w': tensor};"
+            " a state keeps its structure. state['v'] is missing, state['w'] is new.\n",
+        ),
+    ],
+)
+def test_a_state_keeps_its_type(after, said):
+    with pytest.raises(tn.UserError) as error:
+        run(Counter(after))
+    assert str(error.value).startswith(said), str(error.value)
+
+
+def test_a_number_takes_the_type_of_the_state():
+    out = run(Counter(lambda s: {"n": 7, "v": s["v"] + 1}))
+    assert out.state["n"].dtype == tn.int32 and np.asarray(out.state["n"]).tolist() == [7] * 4
 
 
 def test_an_error_names_the_line_of_the_call():

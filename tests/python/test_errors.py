@@ -198,7 +198,7 @@ def test_a_carry_that_changes_type():
         "  Start from a carry of that shape, or reshape or reduce the result."
     )
     assert message(tn.scan, lambda c, t: ((c, c), None), tn.ones(3), length=4) == (
-        "scan: the carry enters as * but the body returns (*, *); a carry keeps its structure.\n  called at test_errors.py:N"
+        "scan: the carry enters as tensor but the body returns (tensor, tensor); a carry keeps its structure.\n  called at test_errors.py:N"
     )
     assert message(tn.scan, lambda c, t: c, tn.ones(3), length=4) == (
         "scan: the body must return (carry, y), but it returned a Tensor.\n  called at test_errors.py:N\n"
