@@ -128,7 +128,9 @@ std::vector<Array> make_arguments(const Graph& graph, const std::vector<std::str
 }
 
 std::string text_of(const Array& a, int64_t most) {
-  std::string out = fmt::format("{}[{}] ", name(a.dtype), fmt::join(a.shape, ","));
+  std::string out = fmt::format("{}[{}]", name(a.dtype), fmt::join(a.shape, ","));
+  if (most == 0) return out;
+  out += " ";
   for (int64_t i = 0; i < std::min(a.size(), most); ++i)
     out += fmt::format("{}{}", i ? ", " : "", a.at(i).str());
   return a.size() > most ? out + ", ..." : out;

@@ -240,6 +240,36 @@ void operators(nb::class_<Tensor>& c, const char* name, const char* reflected) {
   if (reflected) c.def(reflected, binary<function, true>, nb::is_operator());
 }
 
+// NumPy's functions come here: what its operators mean, as in np_array + tensor, is ours; others are refused.
+nb::object array_ufunc(nb::handle, nb::handle ufunc, const std::string& method, nb::args inputs,
+                       nb::kwargs keywords) {
+  struct Reflected {
+    std::string_view ufunc;
+    const char* method;  // of the right operand
+  };
+  static constexpr Reflected kReflected[] = {
+      {"add", "__radd__"},           {"subtract", "__rsub__"},        {"multiply", "__rmul__"},
+      {"divide", "__rtruediv__"},    {"true_divide", "__rtruediv__"}, {"floor_divide", "__rfloordiv__"},
+      {"remainder", "__rmod__"},     {"power", "__rpow__"},           {"matmul", "__rmatmul__"},
+      {"bitwise_and", "__rand__"},   {"bitwise_or", "__ror__"},       {"bitwise_xor", "__rxor__"},
+      {"left_shift", "__rlshift__"}, {"right_shift", "__rrshift__"},  {"less", "__gt__"},
+      {"less_equal", "__ge__"},      {"greater", "__lt__"},           {"greater_equal", "__le__"},
+      {"equal", "__eq__"},           {"not_equal", "__ne__"}};
+  const std::string name = str_of(ufunc.attr("__name__"));
+  if (method == "__call__" && inputs.size() == 2 && keywords.size() == 0) {
+    const nb::object left = inputs[0], right = inputs[1];
+    if (!tensor_of(left.ptr()))
+      for (const Reflected& r : kReflected)
+        if (r.ufunc == name) return right.attr(r.method)(left);
+  }
+  const bool is_ours = method == "__call__" && keywords.size() == 0 &&
+                       nb::hasattr(nb::module_::import_("tenfold"), name.c_str());
+  const std::string full = method == "__call__" ? name : name + "." + method;
+  user_error(
+      "np.{}: NumPy's functions take arrays, and a Tensor came.\n  called at {}\n  Write {}np.{}(x.numpy()).",
+      full, here().str(), is_ours ? fmt::format("tn.{}(x), or ", name) : "", full);
+}
+
 using Reduction = Tensor (*)(const Operand&, const lang::Axes&, bool);
 
 template <Reduction function>
@@ -493,7 +523,7 @@ void bind_tensor(nb::module_& m) {
       .def("__abs__", [](const Tensor& t) { return lang::abs({t, here()}); })
       .def("__invert__", [](const Tensor& t) { return ~Operand(t, here()); });
   c.attr("__hash__") = nb::none();
-  c.attr("__array_ufunc__") = nb::none();  // NumPy leaves np_array + tensor to us
+  c.def("__array_ufunc__", &array_ufunc);
   operators<lang::operator+ >(c, "__add__", "__radd__");
   operators<subtract>(c, "__sub__", "__rsub__");
   operators<lang::operator*>(c, "__mul__", "__rmul__");

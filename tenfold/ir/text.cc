@@ -135,11 +135,16 @@ class Parser {
   Parser(std::string_view text, const std::string& file) : file_(file), lexer_(text, file) {}
 
   Graph parse() {
-    lexer_.expect("tenfold");
+    if (!lexer_.accept("tenfold"))
+      lexer_.fail(fmt::format("the first line must be the header 'tenfold {}'", kVersion));
     const Token version = lexer_.peek();
     if (lexer_.integer("the format's version") != kVersion)
       lexer_.fail(version, fmt::format("this tenfold reads version {} of the format", kVersion));
     while (lexer_.accept("symbol")) parse_symbol();
+    const Token what = lexer_.peek();
+    if (what.text == "kernel")
+      lexer_.fail(what, "a tile program is not a graph: kernels run as parts of a plan, beside its graph");
+    if (what.text == "plan") lexer_.fail(what, "a plan is not a graph: it runs beside its graph, as --plan");
     lexer_.expect("graph");
     lexer_.identifier("the graph's name");
     Graph graph = parse_body(nullptr, 0);

@@ -129,9 +129,11 @@ struct Bad {
 
 TEST(GraphText, ErrorsInFull) {
   const Bad cases[] = {
-      {"", "f.ten:1:1: expected 'tenfold', found the end of the text"},
+      {"", "f.ten:1:1: the first line must be the header 'tenfold 1'"},
       {"tenfold 2\ngraph main() { return }", "f.ten:1:9: this tenfold reads version 1 of the format"},
-      {"tenfold 1\nkernel main() { return }", "f.ten:2:1: expected 'graph', found 'kernel'"},
+      {"tenfold 1\nkernel main() { return }",
+       "f.ten:2:1: a tile program is not a graph: kernels run as parts of a plan, beside its graph"},
+      {"tenfold 1\nplan { }", "f.ten:2:1: a plan is not a graph: it runs beside its graph, as --plan"},
       {"tenfold 1\nsymbol n in 5..1\ngraph main() { return }",
        "f.ten:2:8: dimension n has no values: its bounds are [5, 1]"},
       {"tenfold 1\nsymbol q1 in 1..5\nsymbol q1 in 1..5\n", "f.ten:3:8: the symbol 'q1' is declared twice"},

@@ -84,11 +84,24 @@ def test_bad_programs(program, tmp_path):
     )
 
 
+def test_files_that_are_no_graphs(program):
+    program.write_text(PROGRAM.removeprefix("tenfold 1\n"))
+    assert (
+        tenfold("run", program).stderr
+        == f"tenfold: {program}:1:1: the first line must be the header 'tenfold 1'\n"
+    )
+    program.write_text("tenfold 1\nkernel k(x: f32[3], out y: f32[3]) {}\n")
+    assert tenfold("run", program).stderr == (
+        f"tenfold: {program}:2:1: a tile program is not a graph: kernels run as parts of a plan, beside its graph\n"
+    )
+
+
 def test_bad_arguments(program, tmp_path):
     program.write_text(PROGRAM)
     np.save(tmp_path / "y.npy", np.float64([1, 10]))
     assert (
-        "parameter y is f32[3], but f64[2]" in tenfold("run", program, "-i", f"y={tmp_path / 'y.npy'}").stderr
+        "parameter y is f32[3], but f64[2] came\n"
+        in tenfold("run", program, "-i", f"y={tmp_path / 'y.npy'}").stderr
     )
     assert (
         "the program has no parameter z; its parameters are x, y"

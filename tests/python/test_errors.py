@@ -333,3 +333,19 @@ def test_random():
     assert message(tn.random.integers, tn.random.key(1), 5, 5).startswith(
         "random.integers: low is 5 and high is 5; there is no integer in between\n"
     )
+
+
+def test_functions_of_numpy():
+    assert message(np.sin, X) == (
+        "np.sin: NumPy's functions take arrays, and a Tensor came.\n  called at test_errors.py:N\n"
+        "  Write tn.sin(x), or np.sin(x.numpy())."
+    )
+    assert message(np.add.reduce, X).endswith("  Write np.add.reduce(x.numpy()).")
+    a, x = np.float32([1, 2]), tn.asarray(np.float32([3, 5]))
+    for got in (a - x, a / x, a**x, np.float32(2) - x, a < x, a == x, a @ x):
+        assert isinstance(got, tn.Tensor)
+    assert (
+        (a - x).tolist() == [-2, -3]
+        and (a < x).tolist() == [True, True]
+        and (np.float32(2) - x).tolist() == [-1, -3]
+    )
