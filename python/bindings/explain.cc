@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "tenfold/ir/text.h"
 #include "tenfold/plan/text.h"
 
 #include "common.h"
@@ -86,6 +87,9 @@ void bind_explain(nb::module_& m) {
             return plan::print(e.executable->plan());
           },
           "The plan as text: jit(f, plan=text) replays it, edited or not.")
+      .def_prop_ro(
+          "graph", [](const Explanation& e) { return print(e.executable->graph()); },
+          "The traced graph as text, as a .ten file holds it: `tenfold run` runs it.")
       .def_prop_ro(
           "passes",
           [](const Explanation& e) {

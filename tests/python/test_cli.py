@@ -134,3 +134,20 @@ def test_devices(program):
     done = tenfold("run", program, "--device", "opencl:0", "--check")
     assert done.returncode == 0 and "differs from the interpreter by at most 0 " in done.stdout
     assert "device       opencl:0" in tenfold("explain", program, "--device", "opencl").stdout
+
+
+def test_a_graph_comes_from_python(program):
+    e = tn.explain(lambda x, y: x * y, np.ones((2, 3), "f4"), np.ones(3, "f4"))
+    program.write_text(e.graph)
+    done = tenfold("run", program, "--check")
+    assert done.returncode == 0 and done.stdout.startswith("f32[2,3] "), done.stderr
+
+
+def test_the_example(tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "softmax.ten"
+    done = tenfold("run", example, "--check")
+    assert done.returncode == 0 and "differs from the interpreter by at most" in done.stdout, done.stderr
+    assert tenfold("explain", example).stdout.startswith("launches     1\n")
+    plan = tmp_path / "plan.ten"
+    plan.write_text(tenfold("plan", example).stdout)
+    assert tenfold("run", example, "--plan", plan).stdout == tenfold("run", example).stdout
