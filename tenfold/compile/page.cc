@@ -242,7 +242,8 @@ std::string html_page(const Explanation& e, const std::string& title) {
   if (topological(e.executable->core().results).size() <= kMostNodes)
     out += "<div class=\"graph\">" + Drawing(e).svg() + "</div>\n";
   else
-    out += fmt::format("<p>{} nodes are too many to draw.</p>\n", topological(e.executable->core().results).size());
+    out += fmt::format("<p>{} nodes are too many to draw.</p>\n",
+                       topological(e.executable->core().results).size());
   out += "<details><summary>as text</summary><pre>" + escaped(print(e.executable->core())) +
          "</pre></details>\n";
 

@@ -21,8 +21,8 @@ namespace {
 constexpr size_t kSearchNodes = 4096;  // clusters above this are not merged further: planning stays linear
 constexpr int kMergeAttempts = 20000;
 constexpr size_t kCousins = 32;  // a value of more users than this does not make them neighbours
-// Of the cost: what a launch less may cost, for its buffers and its wait are not counted; and what fewer bytes
-// may, for differences that small are a tie.
+// Of the cost: what a launch less may cost, for its buffers and its wait are not counted; and what fewer
+// bytes may, for differences that small are a tie.
 constexpr double kLaunchWorth = 3e-3, kTie = 0.02;
 
 constexpr double kTaken = 0.03;  // of what stands under a vote: it is rare, or packed
@@ -59,7 +59,8 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
                      std::max(0.0, touched - moved) / m.cache_bandwidth;
   c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
-                (near ? 0.1 : m.exposed) * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
+                (near ? 0.1 : m.exposed) * std::min(c.memory_seconds, c.compute_seconds) +
+                t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;
   c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
   return c;

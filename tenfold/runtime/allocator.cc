@@ -112,8 +112,8 @@ class Pool {
     size_t bytes = 0;   // of a block
   };
 
-  // Gives a block of the class that has been idle longest back to the system: what a program uses now is worth
-  // more than what it used before. False if there is none but `but`'s.
+  // Gives a block of the class that has been idle longest back to the system: what a program uses now is
+  // worth more than what it used before. False if there is none but `but`'s.
   bool drop_oldest(const Kept& but) noexcept {
     Kept* oldest = nullptr;
     for (Kept& kept : kept_)

@@ -76,10 +76,10 @@ const Machine& machine(std::string_view name) {
 }
 
 std::string hash(const Machine& m) {
-  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units, m.vector_bytes,
-                            m.registers, m.cache, m.memory_bandwidth, m.shared_cache, m.shared_bandwidth,
-                            m.cache_bandwidth, m.scalar_rate, m.exposed, m.launch, m.serial_launch, m.call, m.issue,
-                            m.serial_limit));
+  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
+                            m.vector_bytes, m.registers, m.cache, m.memory_bandwidth, m.shared_cache,
+                            m.shared_bandwidth, m.cache_bandwidth, m.scalar_rate, m.exposed, m.launch,
+                            m.serial_launch, m.call, m.issue, m.serial_limit));
 }
 
 }  // namespace tenfold::tile
