@@ -6,7 +6,6 @@
 #include <memory>
 
 #include <tenfold/target/devices.h>
-#include <tenfold/target/symbols.h>
 #include <tenfold/tenfold.h>
 #include <tenfold/tile/program.h>
 

@@ -231,6 +231,26 @@ std::string Lexer::string(std::string_view what) {
   return next().text;
 }
 
+void Lexer::version() {
+  const Token token = peek();
+  if (integer("the format's version") != kTextVersion)
+    fail(token, fmt::format("this tenfold reads version {} of the format", kTextVersion));
+}
+
+Symbol Lexer::symbol() {
+  Symbol made;
+  const Token token = peek();
+  made.name = identifier("the symbol's name");
+  expect("in");
+  made.lower = integer("the least value");
+  expect("..");
+  made.upper = integer("the largest value");
+  if (accept("hint")) made.hint = integer("the hint");
+  if (state_->symbols.contains(made.name))
+    fail(token, fmt::format("the symbol '{}' is declared twice", made.name));
+  return made;
+}
+
 void Lexer::declare(const Dim& symbol) { state_->symbols[symbol.str()] = symbol; }
 
 // sum     = product { ("+" | "-") product }

@@ -14,6 +14,9 @@
 namespace tenfold {
 
 class Dim;
+struct Symbol;
+
+inline constexpr int64_t kTextVersion = 1;  // of the format: the first line is "tenfold 1"
 
 enum class TokenKind : uint8_t { end, identifier, integer, floating, string, punctuation, section };
 
@@ -36,9 +39,19 @@ class Lexer {
   int64_t integer(std::string_view what);             // accepts a leading '-'
   double number(std::string_view what);               // integer or float, leading '-', inf, nan
   std::string string(std::string_view what);
-  Dim dim();                                        // an expression in the form Dim::str() prints; symbols
-                                                    // must have been declared (declare) first
-  void declare(const Dim& symbol);                  // makes a symbol's name known to dim()
+  Dim dim();        // an expression in the form Dim::str() prints; symbols
+                    // must have been declared (declare) first
+  void version();   // what follows `tenfold`: UserError if this is another version of the format
+  Symbol symbol();  // what follows `symbol`: n in 1..4096 hint 1024; UserError if n is declared already
+  void declare(const Dim& symbol);  // makes a symbol's name known to dim()
+  // Elements between commas up to `close`, which is consumed.
+  template <class Each>
+  void list(std::string_view close, const Each& each) {
+    if (accept(close)) return;
+    do each();
+    while (accept(","));
+    expect(close);
+  }
   [[noreturn]] void fail(std::string_view reason);  // at the token peek() would give
   [[noreturn]] void fail(const Token& at, std::string_view reason);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <optional>
 #include <set>
 #include <unordered_map>
 
@@ -10,6 +9,7 @@
 
 #include "tenfold/ir/prim.h"
 #include "tenfold/ir/text.h"
+#include "tenfold/rewrite/rule.h"
 
 namespace tenfold::compile {
 namespace {
@@ -60,7 +60,7 @@ class Drawing {
  public:
   explicit Drawing(const Explanation& e) : graph_(e.executable->core()) {
     for (const NodeRef& node : topological(graph_.results))
-      if (!value_of(*node)) order_.push_back(node);
+      if (!rewrite::constant_of(node)) order_.push_back(node);
     assign_clusters(e.executable->plan().steps);
     place();
   }
@@ -88,14 +88,6 @@ class Drawing {
   }
 
  private:
-  // The number that every element has.
-  static std::optional<Scalar> value_of(const Node& node) {
-    const Node* n = &node;
-    while (n->prim->kind == Kind::move && n->inputs.size() == 1) n = n->inputs[0].get();
-    if (!n->prim->has("constant")) return {};
-    return n->attrs.scalar("value");
-  }
-
   void assign_clusters(const std::vector<plan::Step>& steps) {
     for (const plan::Step& step : steps) {
       if (const auto* launch = std::get_if<plan::Launch>(&step.what)) {
@@ -151,7 +143,7 @@ class Drawing {
       if (graph_.parameters[k].get() == &node)
         label = k < graph_.names.size() ? graph_.names[k] : fmt::format("p{}", k);
     for (const NodeRef& input : node.inputs)
-      if (const auto value = value_of(*input))
+      if (const auto value = rewrite::constant_of(input))
         label += is_inexact(input->dtype()) && !value->is_complex() ? fmt::format(" {:.4g}", value->f())
                                                                     : " " + value->str();
     return fmt::format(

@@ -1,9 +1,12 @@
-// The inputs and outputs of a scan by their roles.
+// Scans, and their inputs and outputs by their roles.
 #pragma once
 
 #include "tenfold/ir/prim.h"
 
 namespace tenfold {
+
+// A loop of known length.
+inline bool is_scan(const Node& n) { return n.prim->kind == Kind::control && n.attrs.find("length"); }
 
 struct ScanView {
   explicit ScanView(const Node& scan);

@@ -12,7 +12,6 @@
 namespace tenfold {
 namespace {
 
-constexpr int64_t kVersion = 1;
 constexpr int kDeepest = 64;  // sub-graphs in sub-graphs; deeper text is not a program
 
 // Printing.
@@ -68,7 +67,7 @@ std::string scalar_text(const Scalar& value, const Attr* dtype) {
 
 class Printer {
  public:
-  std::string text = fmt::format("tenfold {}\n", kVersion);
+  std::string text = fmt::format("tenfold {}\n", kTextVersion);
 
   void print(const Graph& graph, std::string_view head) {
     const std::string outer_indent = indent_;
@@ -136,10 +135,8 @@ class Parser {
 
   Graph parse() {
     if (!lexer_.accept("tenfold"))
-      lexer_.fail(fmt::format("the first line must be the header 'tenfold {}'", kVersion));
-    const Token version = lexer_.peek();
-    if (lexer_.integer("the format's version") != kVersion)
-      lexer_.fail(version, fmt::format("this tenfold reads version {} of the format", kVersion));
+      lexer_.fail(fmt::format("the first line must be the header 'tenfold {}'", kTextVersion));
+    lexer_.version();
     while (lexer_.accept("symbol")) parse_symbol();
     const Token what = lexer_.peek();
     if (what.text == "kernel")
@@ -172,27 +169,11 @@ class Parser {
     }
   }
 
-  template <class Each>
-  void list(std::string_view close, const Each& each) {
-    if (lexer_.accept(close)) return;
-    do each();
-    while (lexer_.accept(","));
-    lexer_.expect(close);
-  }
-
   static std::string bare(const std::string& name) { return name.starts_with('%') ? name.substr(1) : name; }
 
   void parse_symbol() {
-    Symbol symbol;
     const Token token = lexer_.peek();
-    symbol.name = lexer_.identifier("the symbol's name");
-    lexer_.expect("in");
-    symbol.lower = lexer_.integer("the least value");
-    lexer_.expect("..");
-    symbol.upper = lexer_.integer("the largest value");
-    if (lexer_.accept("hint")) symbol.hint = lexer_.integer("the hint");
-    if (!symbols_.insert(symbol.name).second)
-      lexer_.fail(token, fmt::format("the symbol '{}' is declared twice", symbol.name));
+    const Symbol symbol = lexer_.symbol();
     lexer_.declare(at(token, [&] { return Dim::symbol(symbol); }));
   }
 
@@ -202,7 +183,7 @@ class Parser {
     Graph graph;
     Scope scope{outer, {}, {}};
     lexer_.expect("(");
-    list(")", [&] {
+    lexer_.list(")", [&] {
       const Token token = lexer_.peek();
       const std::string name = bare(lexer_.identifier("a parameter's name"));
       lexer_.expect(":");
@@ -259,7 +240,7 @@ class Parser {
       lexer_.fail(op, fmt::format("there is no primitive named '{}'", name));
     Nodes inputs;
     lexer_.expect("(");
-    list(")", [&] { inputs.push_back(value(scope)); });
+    lexer_.list(")", [&] { inputs.push_back(value(scope)); });
     Attrs attrs;
     while (is_attr(lexer_.peek(), op.line)) parse_attr(*prim, scope, attrs);
     const std::string wrong = complaint(*prim, inputs.size(), attrs);
@@ -309,7 +290,7 @@ class Parser {
       case AttrSpec::Type::ints: {
         Ints ints;
         lexer_.expect("[");
-        list("]", [&] { ints.push_back(lexer_.integer("an entry")); });
+        lexer_.list("]", [&] { ints.push_back(lexer_.integer("an entry")); });
         return ints;
       }
       case AttrSpec::Type::shape: return parse_shape();
@@ -330,7 +311,7 @@ class Parser {
   Shape parse_shape() {
     Shape shape;
     lexer_.expect("[");
-    list("]", [&] {
+    lexer_.list("]", [&] {
       const Token token = lexer_.peek();
       shape.push_back(at(token, [&] { return lexer_.dim(); }));
     });
@@ -390,7 +371,6 @@ class Parser {
 
   std::string file_;
   Lexer lexer_;
-  std::set<std::string> symbols_;
 };
 
 // Verifying.

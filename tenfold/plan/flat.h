@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "tenfold/ir/prim.h"
+#include "tenfold/ir/control.h"
 
 namespace tenfold::plan {
 
@@ -54,9 +54,6 @@ struct Flat {
 };
 
 Flat flatten(const Graph&);
-
-// A loop of known length.
-inline bool is_scan(const Node& n) { return n.prim->kind == Kind::control && n.attrs.find("length"); }
 
 bool inside(const Flat&, int scope, int ancestor);  // scope == ancestor or within it
 

@@ -1,6 +1,7 @@
 #include "tenfold/plan/online.h"
 
 #include <algorithm>
+#include <span>
 
 namespace tenfold::plan {
 namespace {
@@ -42,7 +43,9 @@ bool Online::scales(int i) const { return follows(i) && !(degrees[static_cast<si
 Online find_online(const Flat& flat, const Instances& all) {
   for (size_t i = 0; i < all.insts.size(); ++i) {
     const Inst& x = all.insts[i];
-    if (x.kind != Inst::Kind::reduce || flat.ops[x.op].node->prim->name != "reduce_max") continue;
+    if (x.kind != Inst::Kind::reduce) continue;
+    const Prim& p = *flat.ops[x.op].node->prim;
+    if (!p.degree || !(p.degree(std::span(&kZero, 1)) == kRunning)) continue;
     const Dtype d = flat.ops[x.op].type.dtype;
     if (d != Dtype::f32 && d != Dtype::f64) continue;
     Online found{static_cast<int>(i), degrees_of(flat, all, static_cast<int>(i))};

@@ -278,7 +278,7 @@ class Planner {
         again.keep = false;
         attempt(again);
       }
-      if (granted("online") && choice.order.size() > times && find_online(flat_, all).maximum >= 0) {
+      if (options_.granted("online") && choice.order.size() > times && find_online(flat_, all).maximum >= 0) {
         Choice running = choice;
         running.keep = false;
         running.online = true;
@@ -290,10 +290,6 @@ class Planner {
       best.barrier = b.why;
     }
     return best;
-  }
-
-  bool granted(std::string_view name) const {
-    return std::find(options_.allow.begin(), options_.allow.end(), name) != options_.allow.end();
   }
 
   const Candidate& candidate(const std::vector<int>& units) {
@@ -700,7 +696,7 @@ class Planner {
 Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) {
   const Graph split = split_reductions(graph);
   Plan best = Planner(split, machine, options).make();
-  if (std::find(options.allow.begin(), options.allow.end(), "factor") == options.allow.end()) return best;
+  if (!options.granted("factor")) return best;
   const Graph other = split_reductions(factor(graph));
   if (same(other, split)) return best;
   Plan factored = Planner(other, machine, options).make();
@@ -709,14 +705,14 @@ Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& 
 
 double least_bytes(const Graph& graph) {
   auto size = [](const Type& t) { return static_cast<double>(volume(t.shape).hint() * size_of(t.dtype)); };
-  // Of what is only sliced or gathered from, the elements taken.
+  // A move or an index takes an element of its first input for each of its own, at most.
   std::unordered_map<const Node*, double> needed;
   for (const NodeRef& n : topological(graph.results))
     for (size_t k = 0; k < n->inputs.size(); ++k) {
       const Node& from = *n->inputs[k];
       if (from.types.size() != 1) continue;
-      const bool part = k == 0 && (n->prim->name == "slice" || n->prim->name == "gather");
-      needed[&from] += size(part ? n->type() : from.type());
+      const bool part = k == 0 && (n->prim->kind == Kind::move || n->prim->kind == Kind::index);
+      needed[&from] += part ? std::min(size(n->type()), size(from.type())) : size(from.type());
     }
   double bytes = 0;
   for (const NodeRef& r : graph.results) {

@@ -2,6 +2,7 @@
 // mixes across blocks; and the buffers between them.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <variant>
@@ -81,6 +82,8 @@ struct Options {
   std::vector<std::string> allow;  // grants: "online", "factor"
   bool fuse = true;
   std::vector<std::pair<int, int>> donate;  // parameter -> result
+
+  bool granted(std::string_view name) const { return std::ranges::find(allow, name) != allow.end(); }
 };
 
 // The graph is simplified and expanded already (core primitives only).

@@ -13,7 +13,6 @@
 namespace tenfold::plan {
 namespace {
 
-constexpr int64_t kVersion = 1;
 constexpr int kDeepest = 64;  // loops in loops; deeper text is no plan
 
 // What is predicted of a launch, in the order in which it is printed.
@@ -55,7 +54,7 @@ class Printer {
   explicit Printer(const Plan& plan) : plan_(plan) {}
 
   std::string print() {
-    text_ = fmt::format("tenfold {}\n", kVersion);
+    text_ = fmt::format("tenfold {}\n", kTextVersion);
     symbols_ = symbols_of(plan_);
     for (const auto& [key, s] : symbols_)
       text_ += fmt::format("symbol {} in {}..{} hint {}\n", s.name, s.lower, s.upper, s.hint);
@@ -182,9 +181,7 @@ class Parser {
 
   Plan parse() {
     lexer_.expect("tenfold");
-    const Token version = lexer_.peek();
-    if (lexer_.integer("the format's version") != kVersion)
-      lexer_.fail(version, fmt::format("this tenfold reads version {} of the format", kVersion));
+    lexer_.version();
     while (lexer_.accept("symbol")) parse_symbol();
     const Token start = lexer_.peek();
     lexer_.expect("plan");
@@ -211,25 +208,9 @@ class Parser {
   }
 
  private:
-  template <class Each>
-  void list(std::string_view close, const Each& each) {
-    if (lexer_.accept(close)) return;
-    do each();
-    while (lexer_.accept(","));
-    lexer_.expect(close);
-  }
-
   void parse_symbol() {
-    Symbol symbol;
     const Token token = lexer_.peek();
-    symbol.name = lexer_.identifier("the symbol's name");
-    lexer_.expect("in");
-    symbol.lower = lexer_.integer("the least value");
-    lexer_.expect("..");
-    symbol.upper = lexer_.integer("the largest value");
-    if (lexer_.accept("hint")) symbol.hint = lexer_.integer("the hint");
-    if (symbols_.contains(symbol.name))
-      lexer_.fail(token, fmt::format("the symbol '{}' is declared twice", symbol.name));
+    const Symbol symbol = lexer_.symbol();
     const Dim dim = at(token, [&] { return Dim::symbol(symbol); });
     lexer_.declare(dim);
     symbols_.emplace(symbol.name, dim);
@@ -259,7 +240,7 @@ class Parser {
     if (!dtype) lexer_.fail(type, fmt::format("there is no dtype named '{}'", type.text));
     made.type.dtype = *dtype;
     lexer_.expect("[");
-    list("]", [&] { made.type.shape.push_back(dim()); });
+    lexer_.list("]", [&] { made.type.shape.push_back(dim()); });
     const auto kind = [&](std::string_view word, Buffer::Kind which) {
       if (!lexer_.accept(word)) return false;
       made.kind = which;
@@ -310,7 +291,7 @@ class Parser {
     launched_.push_back(lexer_.peek());
     lexer_.identifier("a kernel's name");
     lexer_.expect("(");
-    list(")", [&] { launch.buffers.push_back(buffer()); });
+    lexer_.list(")", [&] { launch.buffers.push_back(buffer()); });
     launch.cost.serial = lexer_.accept("serial");
     for (const auto& [word, field] : kCostWords)
       if (lexer_.accept(word)) launch.cost.*field = cost(fmt::format("'{}'", word));
@@ -326,7 +307,7 @@ class Parser {
     if (!lexer_.accept("at")) return copy;
     const Token token = lexer_.peek();
     lexer_.expect("[");
-    list("]", [&] {
+    lexer_.list("]", [&] {
       if (lexer_.peek().kind == TokenKind::identifier)
         copy.starts.push_back({.buffer = buffer(), .value = 0});
       else

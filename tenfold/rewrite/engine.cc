@@ -11,7 +11,7 @@ NodeRef remake(const NodeRef& node, Nodes inputs, Attrs attrs) {
 
 Nodes outputs(const NodeRef& node) { return build::items(node); }
 
-Graph rewrite(const Graph& graph, const Visit& visit, const Enter& enter) {
+Graph walk(const Graph& graph, const Remake& remade) {
   std::unordered_map<const Node*, Nodes> done;
   for (const NodeRef& n : topological(graph.results)) {
     if (n->prim->has("projection")) {
@@ -21,18 +21,24 @@ Graph rewrite(const Graph& graph, const Visit& visit, const Enter& enter) {
     Nodes inputs;
     inputs.reserve(n->inputs.size());
     for (const NodeRef& i : n->inputs) inputs.push_back(done.at(i.get())[0]);
-    NodeRef node = remake(n, std::move(inputs), n->attrs);
-    if (n->prim->kind == Kind::control) {
+    done[n.get()] = remade(n, std::move(inputs));
+  }
+  Graph result = graph;
+  for (NodeRef& r : result.results) r = done.at(r.get())[0];
+  return result;
+}
+
+Graph rewrite(const Graph& graph, const Visit& visit, const Enter& enter) {
+  return walk(graph, [&](const NodeRef& before, Nodes inputs) {
+    NodeRef node = remake(before, std::move(inputs), before->attrs);
+    if (before->prim->kind == Kind::control) {
       Attrs attrs = node->attrs;
       for (const auto& [name, value] : node->attrs)
         if (const GraphRef* body = std::get_if<GraphRef>(&value)) attrs.set(name, enter(node, *body));
       node = remake(node, node->inputs, std::move(attrs));
     }
-    done[n.get()] = visit(node);
-  }
-  Graph result = graph;
-  for (NodeRef& r : result.results) r = done.at(r.get())[0];
-  return result;
+    return visit(node);
+  });
 }
 
 Graph rewrite(const Graph& graph, const Visit& visit) {

@@ -16,6 +16,10 @@ using Visit = std::function<Nodes(const NodeRef& node)>;
 // What a sub-graph becomes; `node` is the control node over its rewritten inputs.
 using Enter = std::function<GraphRef(const NodeRef& node, const GraphRef& body)>;
 
+// What a node becomes, given its inputs as already rewritten: the walk under `rewrite`.
+using Remake = std::function<Nodes(const NodeRef& before, Nodes inputs)>;
+Graph walk(const Graph&, const Remake&);
+
 Graph rewrite(const Graph&, const Visit&);  // sub-graphs in the same way
 Graph rewrite(const Graph&, const Visit&, const Enter&);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tenfold/ir/build.h"
+#include "tenfold/ir/contract.h"
 #include "tenfold/rewrite/engine.h"
 #include "tenfold/rewrite/simplify.h"
 
@@ -19,15 +20,6 @@ bool uniform_along(const Node& n, int64_t axis) {
   const int64_t dimension = from - axes.begin();
   const Node& input = *n.inputs[0];
   return input.shape()[static_cast<size_t>(dimension)] == Dim(1) || uniform_along(input, dimension);
-}
-
-struct Letters {
-  std::string inputs[2], out;
-};
-
-Letters letters_of(const std::string& spec) {
-  const size_t comma = spec.find(','), arrow = spec.find("->");
-  return {{spec.substr(0, comma), spec.substr(comma + 1, arrow - comma - 1)}, spec.substr(arrow + 2)};
 }
 
 // c without the axes that are summed, over the axes of the result; null where it varies along a summed one.
@@ -57,13 +49,13 @@ NodeRef outside(const NodeRef& c, const std::string& letters, const std::string&
 
 NodeRef factored(const NodeRef& n) {
   if (n->prim->kind != Kind::contract || !is_float(n->dtype())) return n;
-  const Letters spec = letters_of(n->attrs.text("spec"));
+  const ContractSpec spec = parse_contract(n->attrs.text("spec"));
   for (size_t side = 0; side < 2; ++side) {
     const NodeRef& x = n->inputs[side];
     const bool quotient = x->prim->name == "div";
     if (!quotient && x->prim->name != "mul") continue;
     for (size_t which = quotient ? 1 : 0; which < 2; ++which) {
-      const NodeRef scale = outside(x->inputs[which], spec.inputs[side], spec.out, n->shape());
+      const NodeRef scale = outside(x->inputs[which], side == 0 ? spec.a : spec.b, spec.out, n->shape());
       if (!scale) continue;
       Nodes inputs = n->inputs;
       inputs[side] = x->inputs[1 - which];

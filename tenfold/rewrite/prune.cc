@@ -71,32 +71,19 @@ Nodes pruned(const NodeRef& scan, const Flags& used) {
 }  // namespace
 
 Graph drop_unused(const Graph& graph) {
-  const Nodes order = topological(graph.results);
   std::unordered_map<const Node*, Flags> used;  // outputs, by scan
-  for (const NodeRef& n : order)
+  for (const NodeRef& n : topological(graph.results))
     if (n->prim->has("projection")) {
       const Node* from = n->inputs[0].get();
-      used.try_emplace(from, from->types.size())
-          .first->second[static_cast<size_t>(n->attrs.integer("index"))] = true;
+      Flags& outputs = used.try_emplace(from, from->types.size()).first->second;
+      outputs[static_cast<size_t>(n->attrs.integer("index"))] = true;
     }
   if (used.empty()) return graph;
-  std::unordered_map<const Node*, Nodes> done;
-  for (const NodeRef& n : order) {
-    if (n->prim->has("projection")) {
-      done[n.get()] = {done.at(n->inputs[0].get())[static_cast<size_t>(n->attrs.integer("index"))]};
-      continue;
-    }
-    Nodes inputs;
-    inputs.reserve(n->inputs.size());
-    for (const NodeRef& i : n->inputs) inputs.push_back(done.at(i.get())[0]);
-    const NodeRef node = rewrite::remake(n, std::move(inputs), n->attrs);
-    const auto found = used.find(n.get());
-    done[n.get()] = found != used.end() && node->prim->name == "scan" ? pruned(node, found->second)
-                                                                      : rewrite::outputs(node);
-  }
-  Graph result = graph;
-  for (NodeRef& r : result.results) r = done.at(r.get())[0];
-  return result;
+  return rewrite::walk(graph, [&](const NodeRef& before, Nodes inputs) {
+    const NodeRef node = rewrite::remake(before, std::move(inputs), before->attrs);
+    const auto found = used.find(before.get());
+    return found != used.end() && is_scan(*node) ? pruned(node, found->second) : rewrite::outputs(node);
+  });
 }
 
 }  // namespace tenfold

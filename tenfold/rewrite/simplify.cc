@@ -125,7 +125,7 @@ int64_t shared_steps(const ScanView& view) {
 }
 
 Nodes share_steps(const NodeRef& n, Ranges& ranges) {
-  if (n->prim->kind != Kind::control || !n->attrs.find("length")) return {};
+  if (!is_scan(*n)) return {};
   const ScanView view(*n);
   if (!view.xs.empty() || view.init.empty()) return {};
   const int64_t copies = shared_steps(view);
@@ -235,7 +235,7 @@ double work(const Graph& graph) {
   double total = 0;
   for (const NodeRef& n : topological(graph.results)) {
     const Prim& p = *n->prim;
-    if (p.kind == Kind::control && n->attrs.find("length")) {
+    if (is_scan(*n)) {
       const ScanView view(*n);
       total += static_cast<double>(view.length.hint()) * work(*view.body);
     } else if (p.kind == Kind::control) {

@@ -10,7 +10,6 @@
 
 #include "tenfold/runtime/code.h"
 #include "tenfold/runtime/object.h"
-#include "tenfold/target/symbols.h"
 
 namespace tenfold {
 

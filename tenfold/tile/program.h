@@ -231,7 +231,8 @@ std::vector<std::string> verify(
 
 // For a text with several kernels under one head (version and symbols).
 std::map<std::string, Symbol> symbols_of(const Kernel&);
-std::string print_headless(const Kernel&);                               // from `kernel` on
+std::vector<std::string> symbol_names(const Kernel&);  // sorted: the order of a launch's `symbols`
+std::string print_headless(const Kernel&);             // from `kernel` on
 Kernel parse_kernel(Lexer&, const std::map<std::string, Dim>& symbols);  // to its closing brace
 
 // The tile interpreter: UserError for a kernel that `verify` rejects, a bound that is left, a read of what

@@ -10,7 +10,6 @@
 namespace tenfold::tile {
 namespace {
 
-constexpr int kVersion = 1;
 constexpr int kDeepest = 64;  // loops in loops; deeper text is not a program
 
 constexpr std::string_view kNames[] = {"load", "store",      "fill",   "copy",     "constant", "index",
@@ -246,7 +245,7 @@ struct Printer {
   }
 
   void print_head() {
-    line(fmt::format("tenfold {}", kVersion));
+    line(fmt::format("tenfold {}", kTextVersion));
     for (const auto& [key, s] : symbols())
       line(fmt::format("symbol {} in {}..{} hint {}", s.name, s.lower, s.upper, s.hint));
   }
@@ -292,9 +291,7 @@ struct Parser {
 
   Kernel parse() {
     lexer.expect("tenfold");
-    const Token version = lexer.peek();
-    if (lexer.integer("the format's version") != kVersion)
-      lexer.fail(version, fmt::format("this tenfold reads version {} of the format", kVersion));
+    lexer.version();
     while (lexer.accept("symbol")) parse_symbol();
     Kernel parsed = parse_kernel();
     const TokenKind kind = lexer.peek().kind;
@@ -306,7 +303,7 @@ struct Parser {
     lexer.expect("kernel");
     kernel.name = lexer.identifier("the kernel's name");
     lexer.expect("(");
-    list(")", [&] { parse_arg(); });
+    lexer.list(")", [&] { parse_arg(); });
     lexer.expect("{");
     if (lexer.accept("atom")) do
         parse_atom();
@@ -341,25 +338,9 @@ struct Parser {
     return std::move(kernel);
   }
 
-  template <class F>
-  void list(std::string_view close, const F& element) {
-    if (lexer.accept(close)) return;
-    do element();
-    while (lexer.accept(","));
-    lexer.expect(close);
-  }
-
   void parse_symbol() {
-    Symbol symbol;
     const Token token = lexer.peek();
-    symbol.name = lexer.identifier("the symbol's name");
-    lexer.expect("in");
-    symbol.lower = lexer.integer("the least value");
-    lexer.expect("..");
-    symbol.upper = lexer.integer("the largest value");
-    if (lexer.accept("hint")) symbol.hint = lexer.integer("the hint");
-    if (symbols.contains(symbol.name))
-      lexer.fail(token, fmt::format("the symbol '{}' is declared twice", symbol.name));
+    const Symbol symbol = lexer.symbol();
     if (symbol.lower > symbol.upper)
       lexer.fail(token, fmt::format("the symbol '{}' has no values", symbol.name));
     const Dim dim = Dim::symbol(symbol);
@@ -383,7 +364,7 @@ struct Parser {
     lexer.expect(":");
     arg.dtype = dtype();
     lexer.expect("[");
-    list("]", [&] { arg.shape.push_back(lexer.dim()); });
+    lexer.list("]", [&] { arg.shape.push_back(lexer.dim()); });
     if (!args.emplace(arg.name, static_cast<int>(kernel.args.size())).second)
       lexer.fail(token, fmt::format("two buffers are named '{}'", arg.name));
     kernel.args.push_back(std::move(arg));
@@ -470,14 +451,14 @@ struct Parser {
   std::vector<Form> forms() {
     std::vector<Form> result;
     lexer.expect("[");
-    list("]", [&] { result.push_back(form()); });
+    lexer.list("]", [&] { result.push_back(form()); });
     return result;
   }
 
   std::vector<AtomId> axes() {
     std::vector<AtomId> result;
     lexer.expect("[");
-    list("]", [&] { result.push_back(atom()); });
+    lexer.list("]", [&] { result.push_back(atom()); });
     return result;
   }
 
@@ -509,7 +490,7 @@ struct Parser {
     if (!lexer.accept("[")) return result;
     const Token token = lexer.peek();
     const std::vector<AtomId>& axes = kernel.values[result.value].axes;
-    list("]", [&] {
+    lexer.list("]", [&] {
       // `axis: form` or a form alone: both may start with an atom.
       const Token first = lexer.peek();
       Form at = form();
@@ -539,7 +520,7 @@ struct Parser {
     if (found == args.end()) lexer.fail(token, fmt::format("there is no buffer named '{}'", token.text));
     stmt.arg = found->second;
     lexer.expect("[");
-    list("]", [&] {
+    lexer.list("]", [&] {
       const Token& next = lexer.peek();
       if (next.kind == TokenKind::identifier && next.text[0] == '%') {
         stmt.operands.push_back(operand());
@@ -606,13 +587,13 @@ struct Parser {
       case AttrSpec::Type::ints: {
         Ints ints;
         lexer.expect("[");
-        list("]", [&] { ints.push_back(lexer.integer("an integer")); });
+        lexer.list("]", [&] { ints.push_back(lexer.integer("an integer")); });
         return ints;
       }
       case AttrSpec::Type::shape: {
         Shape shape;
         lexer.expect("[");
-        list("]", [&] { shape.push_back(lexer.dim()); });
+        lexer.list("]", [&] { shape.push_back(lexer.dim()); });
         return shape;
       }
       case AttrSpec::Type::graph: break;
@@ -817,6 +798,12 @@ std::string print_headless(const Kernel& kernel) {
 
 std::map<std::string, Symbol> symbols_of(const Kernel& kernel) {
   return Printer{.kernel = kernel, .out = {}}.symbols();
+}
+
+std::vector<std::string> symbol_names(const Kernel& kernel) {
+  std::vector<std::string> names;
+  for (const auto& [name, symbol] : symbols_of(kernel)) names.push_back(name);
+  return names;
 }
 
 std::string print(const Kernel& kernel, const Stmt& stmt) {

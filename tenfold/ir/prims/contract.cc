@@ -1,4 +1,6 @@
 // Contractions: products summed over shared axes.
+#include "tenfold/ir/contract.h"
+
 #include <algorithm>
 #include <array>
 
@@ -8,27 +10,25 @@
 namespace tenfold {
 namespace {
 
-struct Spec {
-  std::string a, b, out;
-
-  std::string summed() const {  // letters of an input that the output lacks
-    std::string letters;
-    for (const char c : a + b)
-      if (out.find(c) == std::string::npos && letters.find(c) == std::string::npos) letters += c;
-    return letters;
-  }
-};
-
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-Spec parse(const std::string& text) {
+}  // namespace
+
+std::string ContractSpec::summed() const {
+  std::string letters;
+  for (const char c : a + b)
+    if (out.find(c) == std::string::npos && letters.find(c) == std::string::npos) letters += c;
+  return letters;
+}
+
+ContractSpec parse_contract(const std::string& text) {
   const auto comma = text.find(','), arrow = text.find("->");
   if (comma == std::string::npos || arrow == std::string::npos || comma > arrow)
     user_error(
         "contract \"{}\": a specification reads \"mk,kn->mn\": the axes of the first input, of the second, "
         "and of the result",
         text);
-  Spec spec{text.substr(0, comma), text.substr(comma + 1, arrow - comma - 1), text.substr(arrow + 2)};
+  ContractSpec spec{text.substr(0, comma), text.substr(comma + 1, arrow - comma - 1), text.substr(arrow + 2)};
   for (const auto& [letters, whose] :
        {std::pair(&spec.a, "the first input"), {&spec.b, "the second input"}, {&spec.out, "the result"}}) {
     for (const char c : *letters) {
@@ -45,6 +45,8 @@ Spec parse(const std::string& text) {
   return spec;
 }
 
+namespace {
+
 const Dim* extent_of(char letter, const std::string& letters, const Shape& shape) {
   const auto at = letters.find(letter);
   return at == std::string::npos ? nullptr : &shape[at];
@@ -52,7 +54,7 @@ const Dim* extent_of(char letter, const std::string& letters, const Shape& shape
 
 // "mk,kn->mn" for inputs [m,k] and [n,k]: the order of the second's axes that would fit, if there is just
 // one.
-std::string hint_of(const Spec& spec, const Type& a, const Type& b) {
+std::string hint_of(const ContractSpec& spec, const Type& a, const Type& b) {
   std::string letters = spec.b, found;
   std::sort(letters.begin(), letters.end());
   do {
@@ -70,7 +72,7 @@ std::string hint_of(const Spec& spec, const Type& a, const Type& b) {
 
 std::vector<Type> contract_type(const Attrs& attrs, std::span<const NodeRef> in) {
   const std::string& text = attrs.text("spec");
-  const Spec spec = parse(text);
+  const ContractSpec spec = parse_contract(text);
   const Type &a = in[0]->type(), &b = in[1]->type();
   for (const auto& [letters, type, whose] : {std::tuple(&spec.a, &a, "first"), {&spec.b, &b, "second"}})
     if (letters->size() != type->shape.size())
@@ -119,7 +121,7 @@ class Sum {
 };
 
 void contract_reference(const Node& node, std::span<const Array* const> in, std::span<Array> out) {
-  const Spec spec = parse(node.attrs.text("spec"));
+  const ContractSpec spec = parse_contract(node.attrs.text("spec"));
   // One loop for each letter: those of the result outside, the summed ones inside. A letter moves each
   // operand by its stride.
   const std::string letters = spec.out + spec.summed();
@@ -174,13 +176,13 @@ NodeRef cotangent(const NodeRef& dy, const std::string& dy_letters, const NodeRe
 }
 
 Nodes contract_vjp(const NodeRef& y, std::span<const NodeRef> dy) {
-  const Spec spec = parse(y->attrs.text("spec"));
+  const ContractSpec spec = parse_contract(y->attrs.text("spec"));
   const NodeRef &a = y->inputs[0], &b = y->inputs[1];
   return {cotangent(dy[0], spec.out, b, spec.b, a, spec.a), cotangent(dy[0], spec.out, a, spec.a, b, spec.b)};
 }
 
 std::vector<Batched> contract_batch(const Node& node, std::span<const Batched> in, const Dim&) {
-  const Spec spec = parse(node.attrs.text("spec"));
+  const ContractSpec spec = parse_contract(node.attrs.text("spec"));
   const std::string used = spec.a + spec.b;
   char letter = 0;
   for (const char c : std::string_view("zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA"))
@@ -196,7 +198,7 @@ std::vector<Batched> contract_batch(const Node& node, std::span<const Batched> i
 }
 
 Relation contract_relation(const Node& node, const Forms& out, Space& space) {
-  const Spec spec = parse(node.attrs.text("spec"));
+  const ContractSpec spec = parse_contract(node.attrs.text("spec"));
   const std::string summed = spec.summed();
   Relation relation;
   Forms fresh;

@@ -6,7 +6,6 @@
 #include <set>
 
 #include "tenfold/base/error.h"
-#include "tenfold/target/symbols.h"
 
 namespace tenfold::ctext {
 namespace {
