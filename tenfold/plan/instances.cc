@@ -403,13 +403,19 @@ class Builder {
     return false;
   }
 
-  // A few rows that a step of a loop puts side by side and stores: each is stored as it is, where it belongs.
+  // A few pieces that are put side by side and stored: each is stored as it is, where it belongs. In a step
+  // of a loop they are rows; outside of loops they are of one extent, and the same axes run over all of them.
   bool stored_by_pieces(const Node& n, const Op& op, const Demand& d) {
-    constexpr int64_t kFew = 8;
-    if (op.scope < 0 || !n.attrs.find("axis") || result_.insts[d.user].kind != Inst::Kind::store)
-      return false;
+    constexpr int64_t kFew = 8, kRun = 16;  // pieces, elements that lie together
+    if (!n.attrs.find("axis") || result_.insts[d.user].kind != Inst::Kind::store) return false;
     const size_t axis = static_cast<size_t>(n.attrs.integer("axis"));
-    if (any_whole(d.dims) || !n.shape()[axis].is_const() || n.shape()[axis].value() > kFew) return false;
+    auto extent = [&](size_t k) -> const Dim& { return n.inputs[k]->shape()[axis]; };
+    const bool looped = op.scope >= 0;
+    if (any_whole(d.dims) || n.inputs.size() > kFew) return false;
+    if (looped ? !n.shape()[axis].is_const() || n.shape()[axis].value() > kFew
+               : std::any_of(n.inputs.begin(), n.inputs.end(),
+                             [&](const NodeRef& i) { return !(i->shape()[axis] == extent(0)); }))
+      return false;
     Forms dims = space().resolve(d.dims);
     const Forms to = space().resolve(result_.insts[d.user].dims);
     if (!dims[axis].is_atom()) return false;
@@ -417,12 +423,13 @@ class Builder {
     auto has = [&](const Form& f) {
       return std::any_of(f.terms.begin(), f.terms.end(), [&](const Term& t) { return t.atom == along; });
     };
-    // What is contiguous stays so.
-    if (has(to.back()) || std::count_if(dims.begin(), dims.end(), has) != 1) return false;
+    if (std::count_if(dims.begin(), dims.end(), has) != 1) return false;
+    const bool runs = !looped && extent(0).is_const() && extent(0).value() >= kRun;
+    if (has(to.back()) && !runs) return false;  // what is contiguous stays so
+    Form row = space().fresh(extent(0), "r");
     Dim offset = 0;
     for (size_t k = 0; k < n.inputs.size(); ++k) {
-      const Dim& extent = n.inputs[k]->shape()[axis];
-      const Form row = space().fresh(extent, "r");
+      if (looped && k > 0) row = space().fresh(extent(k), "r");
       Forms here;
       for (const Form& f : to) {
         Form moved{f.offset, {}, false};
@@ -436,7 +443,7 @@ class Builder {
         }
         here.push_back(std::move(moved));
       }
-      offset += extent;
+      offset += extent(k);
       dims[axis] = row;
       int store = d.user;
       if (k == 0)

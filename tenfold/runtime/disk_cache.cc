@@ -26,6 +26,7 @@ constexpr std::string_view kSuffix = ".kernel";
 constexpr std::string_view kTemporary = ".tmp-";
 constexpr auto kAbandoned = std::chrono::hours(1);  // a temporary file this old belongs to nobody
 constexpr double kTrimTo = 0.9;                     // of the limit, so that not every store trims
+constexpr uint64_t kScanEvery = 64;                 // stores, whoever makes them
 
 struct Header {
   char magic[8];
@@ -123,10 +124,12 @@ void DiskCache::store(const std::string& key, std::string_view content) noexcept
     ::unlink(temporary.c_str());
     return;
   }
-  // A scan of the folder costs more than a store: once at first, then when enough was added to matter.
-  const bool first = written_ < 0;
-  written_ = std::max<int64_t>(written_, 0) + size;
-  if (first || written_ > static_cast<int64_t>((1 - kTrimTo) / 2 * static_cast<double>(bytes_))) trim();
+  // A scan of the folder costs as much as a hundred stores: when enough was added here to matter, and now and
+  // then for what many processes add that write a little each.
+  written_ += size;
+  const bool now_and_then = hash_bytes(key.data(), key.size()) % kScanEvery == 0;
+  if (now_and_then || written_ > static_cast<int64_t>((1 - kTrimTo) / 2 * static_cast<double>(bytes_)))
+    trim();
 } catch (...) {
 }
 

@@ -29,7 +29,7 @@ class DiskCache {
   std::string folder_;
   int64_t bytes_;
   std::mutex mutex_;
-  int64_t written_ = -1;  // since the last trim; -1 before the first
+  int64_t written_ = 0;  // since the last trim
 };
 
 DiskCache& disk_cache();  // of TENFOLD_CACHE_DIR and TENFOLD_CACHE_BYTES, read once

@@ -337,6 +337,36 @@ TEST(Plan, RowsOfAStepSideBySide) {
   check({{x}, {item(s, 0), four, reduce("sum", four, {0})}, {}});
   check({{x}, {four * 2.0, item(s, 2)}, {}});
 }
+TEST(Plan, HalvesPutSideBySide) {
+  // A rotation computes each half once and stores it where it belongs; both halves share what they load.
+  NodeRef x = in(0, {6, 64}), cosine = in(1, {6, 32}), sine = in(2, {6, 32});
+  const NodeRef a = slice(x, {0, 0}, {6, 32}, {1, 1}), b = slice(x, {0, 32}, {6, 64}, {1, 1});
+  const NodeRef first = a * cosine - b * sine, second = a * sine + b * cosine;
+  auto text = [](const Graph& g) {
+    const plan::Plan p = plan::make_plan(g, tile::machine("avx512"), {});
+    return tile::print(*std::get<plan::Launch>(p.steps[0].what).kernel);
+  };
+  auto count = [](const std::string& s, std::string_view part) {
+    int n = 0;
+    for (size_t at = s.find(part); at != std::string::npos; at = s.find(part, at + 1)) ++n;
+    return n;
+  };
+  for (int axis : {0, 1}) {
+    const Graph g{{x, cosine, sine}, {concatenate({first, second}, axis)}, {}};
+    EXPECT_EQ(check(g), 1);
+    EXPECT_EQ(count(text(g), "select"), 0);
+    EXPECT_EQ(count(text(g), "load"), 4);
+  }
+  check({{x, cosine, sine}, {concatenate({first, second}, 1), reduce("sum", first, {1})}, {}});
+  check({{x}, {concatenate({x, broadcast(reduce("max", x, {0}), {6, 64}, {1})}, 1)}, {}});
+  NodeRef square = in(0, {32, 32});
+  check({{square}, {concatenate({square, transpose(square, {1, 0})}, 1)}, {}});
+  check({{square}, {transpose(concatenate({square, square * 2.0, transpose(square, {1, 0})}, 1), {1, 0})}, {}});
+  // Pieces of different extents, or of a few elements next to each other, are selected.
+  const Graph uneven{{x}, {concatenate({x * 2.0, slice(x, {0, 0}, {6, 3}, {1, 1})}, 1)}, {}};
+  check(uneven);
+  EXPECT_GT(count(text(uneven), "select"), 0);
+}
 TEST(Plan, TrajectoryThatIsNormalisedOverTime) {
   Type t{Dtype::f32, {1, 17}};
   int64_t scope = fresh_scope();
