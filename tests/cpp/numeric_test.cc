@@ -37,7 +37,7 @@ const Function kFunctions[] = {
     {"sin", 2.0, 2.0, -kHuge, kHuge, std::sin TENFOLD_EXACT(sin)},
     {"cos", 2.0, 2.0, -kHuge, kHuge, std::cos TENFOLD_EXACT(cos)},
     {"tanh", 2.0, 2.5, -INFINITY, INFINITY, std::tanh TENFOLD_EXACT(tanh)},
-    {"erf", 1.25, 4.0, -INFINITY, INFINITY, std::erf TENFOLD_EXACT(erf)},
+    {"erf", 2.0, 4.0, -INFINITY, INFINITY, std::erf TENFOLD_EXACT(erf)},
     {"rsqrt", 1.5, 1.5, 0, INFINITY, [](double x) { return 1 / std::sqrt(x); } TENFOLD_EXACT(rec_sqrt)},
 };
 

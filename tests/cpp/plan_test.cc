@@ -361,7 +361,8 @@ TEST(Plan, HalvesPutSideBySide) {
   check({{x}, {concatenate({x, broadcast(reduce("max", x, {0}), {6, 64}, {1})}, 1)}, {}});
   NodeRef square = in(0, {32, 32});
   check({{square}, {concatenate({square, transpose(square, {1, 0})}, 1)}, {}});
-  check({{square}, {transpose(concatenate({square, square * 2.0, transpose(square, {1, 0})}, 1), {1, 0})}, {}});
+  check(
+      {{square}, {transpose(concatenate({square, square * 2.0, transpose(square, {1, 0})}, 1), {1, 0})}, {}});
   // Pieces of different extents, or of a few elements next to each other, are selected.
   const Graph uneven{{x}, {concatenate({x * 2.0, slice(x, {0, 0}, {6, 3}, {1, 1})}, 1)}, {}};
   check(uneven);

@@ -154,10 +154,9 @@ struct Reduced {
   NodeRef r;      // x - k ln2, |r| <= ln2 / 2
   NodeRef scale;  // 2^(k + shift), as the bits of a float
 };
-Reduced reduce_exp(const Format& f, const NodeRef& x, int shift, bool precise = true) {
+Reduced reduce_exp(const Format& f, const NodeRef& x, int shift) {
   const Whole w = nearest(f, x, f.log2e, f.bias + shift);
-  const NodeRef r = precise ? fma(w.k, -f.ln2[1], fma(w.k, -f.ln2[0], x)) : fma(w.k, -kLn2, x);
-  return {r, shift_left(w.bits, f.mantissa)};
+  return {fma(w.k, -f.ln2[1], fma(w.k, -f.ln2[0], x)), shift_left(w.bits, f.mantissa)};
 }
 
 const Coefs& exp_coefs(const Format& f) { return f.dtype == Dtype::f32 ? kExpF32 : f.expm1; }
@@ -331,31 +330,43 @@ NodeRef sine(const Format& f, const NodeRef& x, int quadrants_ahead) {
   return bitcast(map("bitwise_xor", {bitcast(value, f.bits), sign}), f.dtype);
 }
 
-// ---- erf: a polynomial up to 1, beyond it 1 - e^-g(|x|) with the sign of x
+// ---- erf |x| = 1 - e^-g(|x|), with the sign of x
 
-NodeRef erf_of(const Format& f, const NodeRef& x) {
-  static const Coefs kSmallF32 = {0x1.06eba8p-3, -0x1.81273ep-2,  0x1.ce2ce6p-4, -0x1.b7f71ap-6,
-                                  0x1.53f224p-8, -0x1.a3515cp-11, 0x1.4771eap-14};
-  static const Coefs kLargeF32 = {-0x1.8a5596p-13, 0x1.212c0cp+0, 0x1.44356cp-1,   0x1.bc14e8p-4,
-                                  -0x1.9d02a4p-6,  0x1.138c6cp-8, -0x1.cec618p-12, 0x1.6bd9f6p-16};
-  static const Coefs kSmallF64 = {0x1.06eba8214db69p-3,   -0x1.812746b037a25p-2,  0x1.ce2f21a0458d7p-4,
-                                  -0x1.b82ce31354c40p-6,  0x1.565bcd2c60476p-8,   -0x1.c02db9326ac0bp-11,
-                                  0x1.f9a3b93942973p-14,  -0x1.f4dceefeb7167p-17, 0x1.ba68f1cacbed2p-20,
-                                  -0x1.638f7c39bb9bep-23, 0x1.1319194fe2aebp-26,  -0x1.c487c7cd361bap-30,
-                                  0x1.3b5889e1cac84p-33};
-  static const Coefs kLargeF64 = {
+// g is |x| + |x| h(|x|), so that small results are as exact as large ones; 1 - e^-g = (1 - 2^k) + 2^k (1 -
+// e^-s) for g = s - k ln2.
+NodeRef erf_f32(const NodeRef& x) {
+  static const Coefs kRate = {0x1.06eba8p-3,   0x1.45f2fap-1,   0x1.a4fa5ep-4,
+                              -0x1.39cdc6p-6,  -0x1.506034p-13, 0x1.b5005ap-10,
+                              -0x1.4bc9f6p-11, 0x1.ed6c72p-14,  -0x1.3696cep-17};
+  const Format& f = kF32;
+  const NodeRef a = map("minimum", {magnitude(x), number(x, 3.95)});  // beyond it erf is 1
+  const NodeRef g = fma(polynomial(a, kRate), a, a);
+  const Whole w = nearest(f, g, -f.log2e, f.bias);
+  const NodeRef s = fma(w.k, kLn2, g);
+  Coefs c = f.expm1;  // (e^r - 1 - r) / r^2 at r = -s
+  for (size_t k = 1; k < c.size(); k += 2) c[k] = -c[k];
+  const NodeRef scale = bitcast(shift_left(w.bits, f.mantissa), f.dtype);
+  return with_sign_of(f, fma(scale, fma(-(s * s), polynomial(s, c), s), 1.0 - scale), x);
+}
+
+// A polynomial up to 1, beyond it 1 - e^-g over u = (|x| - 3.5) / 2.5, where g is well conditioned.
+NodeRef erf_f64(const NodeRef& x) {
+  static const Coefs kSmall = {0x1.06eba8214db69p-3,   -0x1.812746b037a25p-2,  0x1.ce2f21a0458d7p-4,
+                               -0x1.b82ce31354c40p-6,  0x1.565bcd2c60476p-8,   -0x1.c02db9326ac0bp-11,
+                               0x1.f9a3b93942973p-14,  -0x1.f4dceefeb7167p-17, 0x1.ba68f1cacbed2p-20,
+                               -0x1.638f7c39bb9bep-23, 0x1.1319194fe2aebp-26,  -0x1.c487c7cd361bap-30,
+                               0x1.3b5889e1cac84p-33};
+  static const Coefs kLarge = {
       0x1.c3991652a2396p+3,   0x1.22a4dc1add9e7p+4,   0x1.82b383480fb0ep+2,   0x1.4e7130df11155p-4,
       -0x1.179476af51799p-5,  0x1.d75855873deefp-7,   -0x1.864536336f952p-8,  0x1.36d9bd4a8b702p-9,
       -0x1.d172c24b57a30p-11, 0x1.6cbf7ac386b11p-12,  -0x1.496dfa9b858a4p-19, 0x1.55266e99e7c4dp-14,
       -0x1.29247d9d34f82p-13, -0x1.f87d447da4f65p-12, -0x1.67cfcadddbdadp-11, -0x1.3e72ae45e322fp-11,
       -0x1.5cfca1aaaf5a7p-12, -0x1.c51578a35f45bp-14, -0x1.04dd9a24cc166p-16};
-  const bool narrow = f.dtype == Dtype::f32;
+  const Format& f = kF64;
   const NodeRef a = magnitude(x);
-  const NodeRef inner = fma(polynomial(x * x, narrow ? kSmallF32 : kSmallF64), x, x);
-  const NodeRef bounded = map("minimum", {a, number(x, narrow ? 3.95 : 6.0)});
-  // f64: over u = (|x| - 3.5) / 2.5, where a polynomial of this degree is well conditioned
-  const NodeRef g = narrow ? polynomial(bounded, kLargeF32) : polynomial(fma(bounded, 0.4, -1.4), kLargeF64);
-  const Reduced e = reduce_exp(f, -g, 0, !narrow);
+  const NodeRef inner = fma(polynomial(x * x, kSmall), x, x);
+  const NodeRef u = fma(map("minimum", {a, number(x, 6.0)}), 0.4, -1.4);
+  const Reduced e = reduce_exp(f, -polynomial(u, kLarge), 0);
   Coefs c = exp_coefs(f);
   c.insert(c.begin(), {1, 1});
   const NodeRef outer = fma(-polynomial(e.r, c), bitcast(e.scale, f.dtype), 1);
@@ -472,7 +483,9 @@ Nodes tanh(const Node&, In in) {
   return in_format(in, [](const Format& f, const Nodes& x) { return tanh_of(f, x[0]); });
 }
 Nodes erf(const Node&, In in) {
-  return in_format(in, [](const Format& f, const Nodes& x) { return erf_of(f, x[0]); });
+  return in_format(in, [](const Format& f, const Nodes& x) {
+    return f.dtype == Dtype::f32 ? erf_f32(x[0]) : erf_f64(x[0]);
+  });
 }
 
 Nodes pow(const Node&, In in) {
