@@ -27,7 +27,9 @@ inline constexpr std::string_view kFaults[] = {
     "lower_epilogue",         // what follows a loop is computed in it
     "lower_guard",            // a block at the edge is taken for a whole one
     "lower_identity",         // every reduction starts at 0
+    "plan_coalesce_stride",   // axes that are not adjacent become one
     "plan_merge_path",        // a merge forgets what stands between
+    "plan_online_rescale",    // a sum keeps the scale of an earlier maximum
     "plan_slice_start",       // a window begins one element late
     "plan_split_tail",        // the last part of a split reduction is lost
     "ranges_nan",             // a comparison that is false rules out NaN

@@ -219,7 +219,7 @@ void Lowering::run_maximum(Stmt step, Scope& scope, Body& body) {
   const Operand shift = shift_of(branch->body, grown, old, now);
   for (int i : running_)
     if (i != online_.maximum && online_.scales(i)) {
-      rescale(i, shift, branch->body);
+      if (!fault("plan_online_rescale")) rescale(i, shift, branch->body);
       rescaled_.insert(i);
     }
   if (!rescaled_.empty()) body.push_back(std::move(branch));

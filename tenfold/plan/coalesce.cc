@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "tenfold/base/fault.h"
 #include "tenfold/plan/instances.h"
 
 namespace tenfold::plan {
@@ -80,7 +81,7 @@ class Pair {
         auto term = [&](AtomId x) {
           return std::find_if(f.terms.begin(), f.terms.end(), [&](const Term& t) { return t.atom == x; });
         };
-        if (!(term(a_)->coef == term(b_)->coef * extent_)) return false;
+        if (!fault("plan_coalesce_stride") && !(term(a_)->coef == term(b_)->coef * extent_)) return false;
         term(b_)->atom = joined();
         f.terms.erase(term(a_));
         sort_terms(f);

@@ -260,19 +260,27 @@ void Emitter::run() {
   for (size_t g = 0; g < k.guards.size(); ++g)
     discharged_[g] = provably_lt(bound_of(k.guards[g].form, true), k.guards[g].limit);
 
-  Value* misaligned = nullptr;
-  for (size_t i = 0; i < k.args.size(); ++i)
-    if (k.args[i].output && k.args[i].streaming) {
-      Value* p = b.CreatePtrToInt(buffers_[i], b.getInt64Ty());
-      misaligned = misaligned ? b.CreateOr(misaligned, p) : p;
-    }
-  if (!misaligned) {
+  // Stores go around the caches where every vector is aligned, and into no buffer that is read here: its
+  // lines are in the caches.
+  Value* unfit = nullptr;
+  for (const tile::Arg& out : k.args) {
+    if (!out.output || !out.streaming) continue;
+    Value* to = buffers_[static_cast<size_t>(&out - k.args.data())];
+    Value* p = b.CreateAnd(b.CreatePtrToInt(to, b.getInt64Ty()), kLine - 1);
+    unfit = unfit ? b.CreateOr(unfit, p) : p;
+    for (const tile::Arg& in : k.args)
+      if (!in.output && in.dtype == out.dtype && in.shape == out.shape)
+        unfit = b.CreateOr(
+            unfit, b.CreateZExt(b.CreateICmpEQ(to, buffers_[static_cast<size_t>(&in - k.args.data())]),
+                                b.getInt64Ty()));
+  }
+  if (!unfit) {
     blocks();
     b.CreateBr(done);
   } else {
     Block* streaming = Block::Create(context, "streaming", function);
     Block* plain = Block::Create(context, "plain", function);
-    b.CreateCondBr(b.CreateICmpEQ(b.CreateAnd(misaligned, 63), i64(0)), streaming, plain);
+    b.CreateCondBr(b.CreateICmpEQ(unfit, i64(0)), streaming, plain);
     b.SetInsertPoint(streaming);
     streaming_ = true;
     blocks();
