@@ -152,6 +152,19 @@ def test_an_export_outlives_its_tensor():
     assert (view == 3).all()
 
 
+def test_a_donated_array_beyond_the_caches_is_overwritten_in_place():
+    def update(p, g, m):
+        m = 0.5 * m + g
+        return p - m, m
+
+    p, g, m = (tn.asarray(np.full((4097, 4096), value, "f4")) for value in (3, 1, 4))
+    place = p.numpy().ctypes.data
+    new, momentum = tn.jit(update, donate=("p", "m"))(p, g, m)
+    assert new.numpy().ctypes.data == place
+    np.testing.assert_array_equal(np.unique(new), [0])
+    np.testing.assert_array_equal(np.unique(momentum), [3])
+
+
 def test_a_view_blocks_donation():
     step = tn.jit(lambda x: x + 1, donate=0)
     x = (tn.zeros(100) + 1).evaluate()
