@@ -238,20 +238,27 @@ void force(const ValueRef& value) {
 
 std::string element_text(const Scalar& s) { return s.is_f64() ? fmt::format("{:.6g}", s.f()) : s.str(); }
 
-// [[1, 2], [3, 4]], long axes shortened.
-std::string elements_text(const Tensor& t) {
+// As NumPy lays arrays out: a line for each row, columns one under another, long axes shortened.
+std::string elements_text(const Tensor& t, size_t indent) {
   const Tensor host = t.to("cpu");
   const auto* bytes = static_cast<const std::byte*>(host.data());
   const Ints shape = const_shape(t.shape());
   constexpr int64_t kEnds = 3;  // elements shown at each end of a long axis
+  size_t width = 0;
   const auto show = [&](auto&& self, size_t axis, int64_t offset) -> std::string {
-    if (axis == shape.size())
-      return element_text(Scalar::load(t.dtype(), bytes + offset * size_of(t.dtype())));
+    if (axis == shape.size()) {
+      std::string text = element_text(Scalar::load(t.dtype(), bytes + offset * size_of(t.dtype())));
+      if (shape.size() > 1) width = std::max(width, text.size());
+      return fmt::format("{:>{}}", text, width);
+    }
     int64_t stride = 1;
     for (size_t d = axis + 1; d < shape.size(); ++d) stride *= shape[d];
+    const size_t below = shape.size() - 1 - axis;  // axes
+    const std::string next =
+        below ? "," + std::string(below, '\n') + std::string(indent + axis + 1, ' ') : std::string(", ");
     std::string out = "[";
     for (int64_t i = 0; i < shape[axis]; ++i) {
-      if (i > 0) out += ", ";
+      if (i > 0) out += next;
       if (shape[axis] > 4 * kEnds && i == kEnds) {
         out += "...";
         i = shape[axis] - kEnds - 1;
@@ -261,6 +268,7 @@ std::string elements_text(const Tensor& t) {
     }
     return out + "]";
   };
+  if (shape.size() > 1) show(show, 0, 0);  // measures the columns
   return show(show, 0, 0);
 }
 
@@ -585,7 +593,8 @@ void Tensor::check_host_type(size_t bytes, bool integral, bool is_signed) const 
 std::string Tensor::str() const {
   if (!value_) return "Tensor()";
   if (traced()) return fmt::format("Tensor(traced {})", type().str());
-  return fmt::format("Tensor({}, {})", elements_text(*this), type().str());
+  constexpr std::string_view kHead = "Tensor(";
+  return fmt::format("{}{}, {})", kHead, elements_text(*this, kHead.size()), type().str());
 }
 
 Tensor Operand::as_tensor() const {

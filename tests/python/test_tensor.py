@@ -256,6 +256,10 @@ def test_contractions():
 def test_looking():
     x = tn.asarray(np.float32([[1.5, 2.5]]))
     assert repr(x) == "Tensor([[1.5, 2.5]], f32[1,2])"
+    assert repr(tn.asarray([[[1, -20]], [[3, 4]]])) == (
+        "Tensor([[[  1, -20]],\n\n        [[  3,   4]]], i64[2,1,2])"
+    )
+    assert str(tn.zeros((2, 100))).count("...") == 2
     assert float(x[0, 0]) == 1.5 and int(x[0, 1]) == 2 and bool(x[0, 0] > 1)
     assert x[0, 0].item() == 1.5 and x.shape == (1, 2) and x.ndim == 2 and x.size == 2 and x.nbytes == 8
     assert [10, 20, 30][tn.asarray(1)] == 20
