@@ -70,6 +70,16 @@ void Lowering::begin_accumulator(int i, Scope& scope, Body& body) {
   });
 }
 
+// An accumulator that lives in scratch, in registers from here on.
+void Lowering::resume_accumulator(int i, Body& body) {
+  Stmt copy;
+  copy.op = tile::Op::copy;
+  copy.axes = running_axes(i);
+  copy.operands = {read_scratch(body, running_scratch(i), running_forms(i), running_axes(i))};
+  copy.result = variables_[i] = value(accumulator(op(i).type.dtype), copy.axes);
+  body.push_back(std::move(copy));
+}
+
 // Multiplies accumulator i by what its degree makes of `shift`, the old maximum less the new one.
 void Lowering::rescale(int i, const Operand& shift, Body& body) {
   const int degree = online_.degrees[i].number;
@@ -183,22 +193,16 @@ void Lowering::fold(int i, Scope& scope, Body& body) {
     }
     return define(i, convert(body, o, want), scope, body);
   }
-  if (!memory_accumulators_.contains(i)) {
+  if (!memory_accumulators_.contains(i) || resumed_.contains(i)) {
     s.result = variables_.at(i);
     if (i == online_.maximum) return run_maximum(std::move(s), scope, body);
     body.push_back(std::move(s));
     return;
   }
-  Operand old = read_scratch(body, running_scratch(i), running_forms(i), running_axes(i));
-  Stmt c;
-  c.op = tile::Op::copy;
-  c.axes = running_axes(i);
-  c.operands = {old};
-  c.result = value(running, c.axes);
-  ValueId v = s.result = c.result;
-  body.push_back(std::move(c));
+  resume_accumulator(i, body);
+  s.result = variables_.at(i);
   body.push_back(std::move(s));
-  write_scratch(body, running_scratch(i), {v, {}}, running_forms(i), running_axes(i));
+  write_scratch(body, running_scratch(i), {variables_.at(i), {}}, running_forms(i), running_axes(i));
 }
 
 // One step of the maximum, and of all that scales with it where it has grown.

@@ -102,7 +102,7 @@ std::vector<Lowering::Vote> Lowering::find_votes(const IntList& list) {
 void Lowering::define(int i, const Operand& o, Scope& scope, Body& body) {
   scope[i] = o;
   if (kept_.contains(i) && written_.insert(i).second)
-    write_scratch(body, scratch_of(i, dtype(i)), o, storage_forms(inst(i).dims), axes(inst(i).dims));
+    write_scratch(body, scratch_of(i, dtype(i)), o, storage_forms(kept_dims(i)), axes(inst(i).dims));
 }
 
 void Lowering::statement(int i, Scope& scope, Body& body) {

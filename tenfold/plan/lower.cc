@@ -103,11 +103,19 @@ Forms Lowering::storage_forms(const Forms& dims) {
   return out;
 }
 
+// The axes along which i is kept: what is packed is made anew in each turn of the loop around it.
+Forms Lowering::kept_dims(int i) const {
+  Forms dims = inst(i).dims;
+  if (choice_.packed.contains(i))
+    for (Form& f : dims) std::erase_if(f.terms, [&](const Term& t) { return t.atom == choice_.around; });
+  return dims;
+}
+
 ValueId Lowering::scratch_of(int i, Dtype d) {
   auto [at, fresh] = scratch_.try_emplace(i, -1);
   if (fresh) {
     std::vector<AtomId> ax;
-    for (AtomId a : storage_atoms(inst(i).dims)) ax.push_back(storage(a));
+    for (AtomId a : storage_atoms(kept_dims(i))) ax.push_back(storage(a));
     at->second = value(d, ax, true);
   }
   return at->second;
@@ -183,7 +191,7 @@ Operand Lowering::input(Body& body, Scope& scope, int user, size_t slot) {
                 op(u.inst).node ? op(u.inst).node->prim->name : "?",
                 op(user).node ? op(user).node->prim->name : "?");
   Operand o =
-      read_scratch(body, scratch_of(u.inst, dtype(u.inst)), storage_forms(from.dims), axes(from.dims));
+      read_scratch(body, scratch_of(u.inst, dtype(u.inst)), storage_forms(kept_dims(u.inst)), axes(from.dims));
   scope[u.inst] = o;
   return o;
 }
@@ -258,6 +266,7 @@ void Lowering::generate(const std::vector<Nest>& nests, Scope scope, Body& body)
 
 void Lowering::loop(const Nest& n, Scope& scope, Body& body) {
   for (int i : n.begun) begin_accumulator(i, scope, body);
+  for (int i : n.resumed) resume_accumulator(i, body);
   IntList carries = carries_of(n);
   for (int i : carries) begin_carry(i, scope, body);
   auto l = std::make_unique<tile::Loop>();
@@ -303,6 +312,8 @@ void Lowering::loop(const Nest& n, Scope& scope, Body& body) {
   }
   for (auto [i, from] : to_copy) copy(i, from, variables_.at(i));
   body.push_back(std::move(l));
+  for (int i : n.resumed)
+    write_scratch(body, running_scratch(i), {variables_.at(i), {}}, running_forms(i), running_axes(i));
   for (int i : n.ended) end_accumulator(i, scope, body);
 }
 

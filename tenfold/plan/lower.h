@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 
 #include "tenfold/plan/instances.h"
 #include "tenfold/tile/machine.h"
@@ -23,6 +24,8 @@ struct Choice {
   std::vector<AtomId> order;  // of the sequential loops, outermost first
   bool keep = true;           // values needed by a later loop are kept in scratch; else recomputed
   bool online = false;        // a maximum runs beside what is scaled by it
+  std::set<int> packed;       // instances kept in scratch although they could be loaded, or made, again
+  AtomId around = -1;         // a loop around both their making and their use
 };
 
 // Which atoms may be parallel, and a good first choice. `unroll`: vectors side by side along the vector atom.

@@ -27,6 +27,7 @@ struct Nest {
   IntList leaf;
   std::vector<Nest> children;
   IntList begun, ended;  // accumulators that start before this loop, and are complete after it
+  IntList resumed;       // that live in scratch, and run in registers here
 };
 
 class Lowering {
@@ -69,7 +70,7 @@ class Lowering {
   std::vector<double> chain_;                       // cost to compute it again from loads and kept values
   std::vector<int> source_;  // the one reduction or contraction it is made of; -1: none, -2: several
   std::vector<Nest> nests_;
-  std::set<int> kept_, memory_accumulators_, written_;
+  std::set<int> kept_, memory_accumulators_, resumed_, written_;
   std::unordered_map<int, ValueId> scratch_, variables_;
   Online online_;
   std::set<int> running_, rescaled_;  // accumulators that have begun; those that a running maximum has scaled
@@ -113,6 +114,7 @@ class Lowering {
   std::vector<AtomId> storage_atoms(const Forms& dims) const;
   AtomId storage(AtomId a);
   Forms storage_forms(const Forms& dims);
+  Forms kept_dims(int i) const;
   ValueId scratch_of(int i, Dtype d);
   Operand add_stmt(Body& body, Stmt s, Dtype d);
   Operand read_scratch(Body& body, ValueId from, Forms forms, std::vector<AtomId> at);
@@ -153,6 +155,7 @@ class Lowering {
   ValueId running_scratch(int i);
   Forms running_forms(int i);
   void begin_accumulator(int i, Scope& scope, Body& body);
+  void resume_accumulator(int i, Body& body);
   void rescale(int i, const Operand& shift, Body& body);
   Operand shift_of(Body& body, const Operand& grown, const Operand& old, const Operand& now);
   void end_accumulator(int i, Scope& scope, Body& body);

@@ -131,6 +131,7 @@ void Lowering::study(int i) {
 
 bool Lowering::free_to_repeat(int i) const {
   Inst::Kind k = inst(i).kind;
+  if (choice_.packed.contains(i)) return false;
   return k == Inst::Kind::load || k == Inst::Kind::constant || k == Inst::Kind::index;
 }
 
@@ -141,7 +142,7 @@ bool Lowering::instead_of_its_source(int i) const {
 
 bool Lowering::repeat(int i) const {
   if (free_to_repeat(i)) return true;
-  if (inst(i).kind != Inst::Kind::compute) return false;
+  if (inst(i).kind != Inst::Kind::compute || choice_.packed.contains(i)) return false;
   return choice_.keep ? chain_[i] <= kRecompute && !instead_of_its_source(i) : chain_[i] <= 1e8;
 }
 
@@ -290,6 +291,13 @@ std::vector<Nest> Lowering::emit(const IntList& insts, size_t depth, const std::
           if (contains(loops_[i], choice_.order[d]) && !contains(reduced_loops_[i], choice_.order[d]))
             memory_accumulators_.insert(i);
       }
+    for (int i : list) {  // one that lives in scratch is read and written once around a loop that only adds to it
+      const auto own = [&](AtomId b) { return contains(loops_[i], b) && !contains(reduced_loops_[i], b); };
+      if (begun.contains(i) && contains(reduced_loops_[i], a) && memory_accumulators_.contains(i) &&
+          std::none_of(choice_.order.begin() + static_cast<std::ptrdiff_t>(depth) + 1, choice_.order.end(), own) &&
+          resumed_.insert(i).second)
+        loop.resumed.push_back(i);
+    }
     loop.ended = loop.begun;
     loop.children = emit(list, depth + 1, inside);
     out.push_back(std::move(loop));

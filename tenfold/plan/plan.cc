@@ -13,6 +13,7 @@
 #include "tenfold/ir/build.h"
 #include "tenfold/plan/lower.h"
 #include "tenfold/plan/online.h"
+#include "tenfold/plan/pack.h"
 #include "tenfold/rewrite/simplify.h"
 
 namespace tenfold::plan {
@@ -249,7 +250,7 @@ class Planner {
       Instances all = build_instances(flat_, units, outs);
       Axes axes = classify(flat_, all);
       Choice choice = first_choice(flat_, all, axes, machine_, unroll(all, axes));
-      auto attempt = [&](const Choice& c) {
+      auto attempt_on = [&](const Instances& all, const Choice& c) {
         try {
           Lowered l = lower(flat_, all, c, machine_);
           Cost cost = cost_of(l.kernel, machine_);
@@ -264,7 +265,9 @@ class Planner {
           best.barrier = b.why;
         }
       };
+      auto attempt = [&](const Choice& c) { attempt_on(all, c); };
       attempt(choice);
+      for (const Packing& p : packings(flat_, all, axes, machine_, unroll(all, axes))) attempt_on(p.all, p.choice);
       size_t times = axes.time.size();
       if (choice.order.size() > times + 1 && (search || best.lowered.buffers.empty() || !best.fits)) {
         Choice other = choice;

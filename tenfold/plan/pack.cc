@@ -1,0 +1,136 @@
+#include "tenfold/plan/pack.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tenfold::plan {
+namespace {
+
+bool has(const Forms& forms, AtomId a) {
+  return std::any_of(forms.begin(), forms.end(), [&](const Form& f) {
+    return std::any_of(f.terms.begin(), f.terms.end(), [&](const Term& t) { return t.atom == a; });
+  });
+}
+
+double extent(const Instances& all, AtomId a) { return static_cast<double>(all.space.extent(a).hint()); }
+
+// The largest divisor of n that `fits`, or 0.
+template <class F>
+int64_t divisor(int64_t n, F fits) {
+  for (int64_t d = n; d > 0; --d)
+    if (n % d == 0 && fits(d)) return d;
+  return 0;
+}
+
+// Atom a as n / size blocks of `size`.
+struct Split {
+  AtomId blocks, within;
+};
+Split split(Instances& all, AtomId a, int64_t size) {
+  const int64_t n = all.space.extent(a).value();
+  if (size == n) return {-1, a};
+  const std::string hint = all.space.hint(a);
+  const Split s{all.space.atom(n / size, hint), all.space.atom(size, hint)};
+  all.space.unify(Form::of(a), {0, {{s.blocks, size}, {s.within, 1}}, false});
+  for (Inst& i : all.insts) {
+    i.dims = all.space.resolve(i.dims);
+    i.reduced = all.space.resolve(i.reduced);
+    for (auto& u : i.inputs) u.at = all.space.resolve(u.at);
+    for (Forms& f : i.asked) f = all.space.resolve(f);
+  }
+  return s;
+}
+
+// A contraction, the operand along its vectors, and the axis of its rows, which that operand does not have.
+struct Site {
+  int contraction = -1, operand = -1;
+  AtomId rows = -1;
+  double work = 0;
+};
+
+Site find_site(const Instances& all, const Axes& axes) {
+  Site best;
+  for (size_t i = 0; i < all.insts.size(); ++i) {
+    const Inst& x = all.insts[i];
+    if (x.kind != Inst::Kind::contract) continue;
+    double work = 1;
+    for (const Forms* forms : {&x.dims, &x.reduced})
+      for (const Form& f : *forms)
+        for (const Term& t : f.terms) work *= extent(all, t.atom);
+    for (const auto& use : x.inputs) {
+      const Inst& p = all.insts[use.inst];
+      if ((p.kind != Inst::Kind::load && p.kind != Inst::Kind::compute) || !has(p.dims, axes.vector)) continue;
+      AtomId rows = -1;
+      for (AtomId a : axes.parallel)
+        if (a != axes.vector && has(x.dims, a) && !has(p.dims, a) && all.space.extent(a).is_const() &&
+            (rows < 0 || extent(all, a) > extent(all, rows)))
+          rows = a;
+      if (rows >= 0 && work > best.work) best = {static_cast<int>(i), use.inst, rows, work};
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes& axes,
+                              const tile::Machine& machine, int unroll) {
+  if (!axes.time.empty() || axes.vector < 0) return {};
+  const Site site = find_site(all, axes);
+  if (site.contraction < 0) return {};
+  const Inst& contraction = all.insts[site.contraction];
+  const int64_t rows = all.space.extent(site.rows).value();
+  const double strip = machine.vector_bytes / 4.0 * unroll;  // elements of a tile along its vectors
+  double others = 1;                                         // blocks along the other axes
+  for (AtomId a : axes.parallel)
+    if (a != site.rows) others *= a == axes.vector ? std::ceil(extent(all, a) / strip) : extent(all, a);
+
+  // What is packed stays in the cache while all rows meet it; a longer sum is made in parts, which add up in
+  // scratch.
+  const double cache = static_cast<double>(machine.cache);
+  const double line = strip * static_cast<double>(size_of(flat.ops[contraction.op].type.dtype));
+  AtomId longest = -1;
+  double terms = 1;
+  for (const Form& f : contraction.reduced)
+    for (const Term& t : f.terms) {
+      terms *= extent(all, t.atom);
+      if (longest < 0 || extent(all, t.atom) > extent(all, longest)) longest = t.atom;
+    }
+  int64_t part = 0;  // of the longest reduced axis; 0: all of it
+  if (terms * line > cache * 3 / 4 && all.space.extent(longest).is_const()) {
+    const double rest = terms / extent(all, longest);
+    part = divisor(all.space.extent(longest).value(),
+                   [&](int64_t d) { return static_cast<double>(d) * rest * line <= cache / 4; });
+  }
+
+  std::vector<Packing> out;
+  std::set<int64_t> tried;
+  // All rows in a block, or as few as give each unit blocks of its own.
+  for (const double enough : {1.0, 2.0 * machine.units}) {
+    const int64_t r = divisor(rows, [&](int64_t d) {
+      return others * static_cast<double>(rows / d) >= enough &&
+             (!part || static_cast<double>(d) * line <= cache / 4);
+    });
+    if (r < 2 || !tried.insert(r).second) continue;
+    Packing p{all, {}};
+    const auto [blocks, within] = split(p.all, site.rows, r);
+    const AtomId around = part ? split(p.all, longest, part).blocks : -1;
+    Axes mine = classify(flat, p.all);
+    if (std::erase(mine.parallel, within) == 0) continue;
+    mine.sequential.push_back(within);
+    p.choice = first_choice(flat, p.all, mine, machine, unroll);
+    auto& order = p.choice.order;
+    if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
+    if (around >= 0) p.choice.atoms[around] = {1, false, true};
+    for (AtomId a : {within, around}) {
+      std::erase(order, a);
+      if (a >= 0 && p.choice.atoms[a].loop) order.insert(order.begin(), a);
+    }
+    p.choice.packed = {site.operand};
+    p.choice.around = around;
+    out.push_back(std::move(p));
+  }
+  return out;
+}
+
+}  // namespace tenfold::plan
