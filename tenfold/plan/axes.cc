@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <initializer_list>
 #include <set>
 
 #include "tenfold/plan/lower.h"
@@ -107,10 +108,12 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
   for (const Inst& i : all.insts) {
     if (i.kind == Inst::Kind::contract) collect(i.dims, contracted);
   }
-  auto divisor = [](const Dim& n, std::initializer_list<int64_t> sizes) {
-    for (int64_t s : sizes)
-      if (provably_divides(s, n)) return s;
-    return int64_t{1};
+  // Rows of a contraction's tile: the height whose last tile has least to spare, of those the tallest.
+  auto height = [&](const Dim& n) -> int64_t {
+    if (!n.is_const()) return 4;
+    if (n.value() <= 6) return n.value();
+    const std::initializer_list<int64_t> heights = {unroll >= 4 ? 6 : 8, 5, 4, 3, 2};
+    return std::ranges::min(heights, {}, [&](int64_t h) { return (n.value() + h - 1) / h * h; });
   };
   int64_t points = unroll;  // registers of one tile
   auto set = [&](AtomId a, bool parallel) {
@@ -122,7 +125,7 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
     else if (!parallel && n.is_const() && n.value() <= 8 && points * n.value() <= 32)
       t.inner = std::max<int64_t>(1, n.value()), points *= t.inner;
     else if (contracted.contains(a))
-      t.inner = unroll >= 4 ? divisor(n, {6, 4, 5, 3, 2}) : divisor(n, {8, 6, 4, 5, 3, 2});
+      t.inner = height(n);
     if (t.inner < 1) t.inner = 1;
     t.loop = parallel || !(n == Dim(t.inner));
   };

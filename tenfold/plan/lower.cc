@@ -190,8 +190,8 @@ Operand Lowering::input(Body& body, Scope& scope, int user, size_t slot) {
   TENFOLD_CHECK(kept_.contains(u.inst), "instance {} of {} is used by {} where it is not visible", u.inst,
                 op(u.inst).node ? op(u.inst).node->prim->name : "?",
                 op(user).node ? op(user).node->prim->name : "?");
-  Operand o =
-      read_scratch(body, scratch_of(u.inst, dtype(u.inst)), storage_forms(kept_dims(u.inst)), axes(from.dims));
+  Operand o = read_scratch(body, scratch_of(u.inst, dtype(u.inst)), storage_forms(kept_dims(u.inst)),
+                           axes(from.dims));
   scope[u.inst] = o;
   return o;
 }

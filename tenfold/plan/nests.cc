@@ -291,10 +291,12 @@ std::vector<Nest> Lowering::emit(const IntList& insts, size_t depth, const std::
           if (contains(loops_[i], choice_.order[d]) && !contains(reduced_loops_[i], choice_.order[d]))
             memory_accumulators_.insert(i);
       }
-    for (int i : list) {  // one that lives in scratch is read and written once around a loop that only adds to it
+    for (int i :
+         list) {  // one that lives in scratch is read and written once around a loop that only adds to it
       const auto own = [&](AtomId b) { return contains(loops_[i], b) && !contains(reduced_loops_[i], b); };
       if (begun.contains(i) && contains(reduced_loops_[i], a) && memory_accumulators_.contains(i) &&
-          std::none_of(choice_.order.begin() + static_cast<std::ptrdiff_t>(depth) + 1, choice_.order.end(), own) &&
+          std::none_of(choice_.order.begin() + static_cast<std::ptrdiff_t>(depth) + 1, choice_.order.end(),
+                       own) &&
           resumed_.insert(i).second)
         loop.resumed.push_back(i);
     }

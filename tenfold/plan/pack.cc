@@ -59,7 +59,8 @@ Site find_site(const Instances& all, const Axes& axes) {
         for (const Term& t : f.terms) work *= extent(all, t.atom);
     for (const auto& use : x.inputs) {
       const Inst& p = all.insts[use.inst];
-      if ((p.kind != Inst::Kind::load && p.kind != Inst::Kind::compute) || !has(p.dims, axes.vector)) continue;
+      if ((p.kind != Inst::Kind::load && p.kind != Inst::Kind::compute) || !has(p.dims, axes.vector))
+        continue;
       AtomId rows = -1;
       for (AtomId a : axes.parallel)
         if (a != axes.vector && has(x.dims, a) && !has(p.dims, a) && all.space.extent(a).is_const() &&

@@ -267,7 +267,8 @@ class Planner {
       };
       auto attempt = [&](const Choice& c) { attempt_on(all, c); };
       attempt(choice);
-      for (const Packing& p : packings(flat_, all, axes, machine_, unroll(all, axes))) attempt_on(p.all, p.choice);
+      for (const Packing& p : packings(flat_, all, axes, machine_, unroll(all, axes)))
+        attempt_on(p.all, p.choice);
       size_t times = axes.time.size();
       if (choice.order.size() > times + 1 && (search || best.lowered.buffers.empty() || !best.fits)) {
         Choice other = choice;

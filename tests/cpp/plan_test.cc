@@ -295,6 +295,33 @@ TEST(Plan, Contractions) {
   NodeRef s = in(0, {8, 8});
   check({{s}, {contract(s, s, "ij,jk->ik") + s}, {}});
 }
+TEST(Plan, SharedOperandsArePacked) {
+  // With a cache of 16 KiB: rows inside a block over a packed operand; sums that are too long for it in
+  // parts.
+  auto text = [](const Graph& g) {
+    const plan::Plan p = plan::make_plan(g, tile::machine("generic"), {});
+    return tile::print(*std::get<plan::Launch>(p.steps.back().what).kernel);
+  };
+  struct Case {
+    int64_t m, k, n;
+    const char *packed, *parts;  // what its text says
+  };
+  for (const Case& c : {Case{64, 96, 70, "write %", ""},
+                        {61, 120, 48, "write %", ""},
+                        {40, 900, 64, "write %", "k1s in 60"},
+                        {1, 300, 64, "", ""},
+                        {64, 96, 5, "", ""}}) {
+    NodeRef x = in(0, {c.m, c.k}), w = in(1, {c.k, c.n}), b = in(2, {c.n});
+    const Graph g{{x, w, b},
+                  {map("tanh", {contract(x * 2.0, w * 0.5, "mk,kn->mn") + broadcast_to(b, {c.m, c.n})})},
+                  {}};
+    check(g, "generic", true, 1e-4);
+    EXPECT_NE(text(g).find(c.packed), std::string::npos) << text(g);
+    EXPECT_NE(text(g).find(c.parts), std::string::npos) << text(g);
+  }
+  NodeRef q = in(0, {3, 40, 64}), k = in(1, {3, 64, 50});
+  check({{q, k}, {reduce("sum", contract(q, k, "bmk,bkn->bmn"), {2})}, {}}, "generic", true, 1e-4);
+}
 NodeRef scan_of(const Closed& body, Nodes inputs, int64_t carries, int64_t xs, int64_t length) {
   inputs.insert(inputs.end(), body.captured.begin(), body.captured.end());
   return make("scan", std::move(inputs),
