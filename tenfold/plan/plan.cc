@@ -216,7 +216,25 @@ class Planner {
     return out;
   }
 
+  // The machine as a scan's tile sees it. Where parts of a vector run alone, it takes as small a part as
+  // gives each unit two blocks.
+  tile::Machine seen_by(const Instances& all, const Axes& axes) const {
+    tile::Machine m = machine_;
+    if (axes.time.empty() || m.warp_bytes == 0) return m;
+    while (m.vector_bytes > m.warp_bytes && elements(all, axes) < m.units * m.vector_bytes / 2)
+      m.vector_bytes /= 2;
+    return m;
+  }
+
+  static double elements(const Instances& all, const Axes& axes) {
+    double n = 1;
+    for (AtomId a : axes.parallel) n *= static_cast<double>(all.space.extent(a).hint());
+    return n;
+  }
+
+  // Vectors along the vector axis of a tile.
   int unroll(const Instances& all, const Axes& axes) const {
+    if (!axes.time.empty() && machine_.warp_bytes > 0) return 1;  // other warps hide the latency
     double work = 0;
     bool contract = false;
     for (const Inst& i : all.insts) {
@@ -227,14 +245,12 @@ class Planner {
     if (axes.time.empty()) return work > 60 ? 2 : 4;
     // A step waits for the one before: vectors side by side hide that, and share votes. But each unit gets
     // two blocks, and short axes stay in registers.
-    double elements = 1;
     int64_t rows = 1;
-    for (AtomId a : axes.parallel) elements *= static_cast<double>(all.space.extent(a).hint());
     for (AtomId a : axes.sequential)
       if (const Dim& n = all.space.extent(a); n.is_const() && n.value() <= 8) rows *= n.value();
     int vectors = 8;
-    while (vectors > 2 &&
-           (vectors * rows > 32 || elements < machine_.units * vectors * machine_.vector_bytes / 2))
+    while (vectors > 2 && (vectors * rows > 32 ||
+                           elements(all, axes) < machine_.units * vectors * machine_.vector_bytes / 2))
       vectors /= 2;
     return vectors;
   }
@@ -249,7 +265,7 @@ class Planner {
     try {
       Instances all = build_instances(flat_, units, outs);
       Axes axes = classify(flat_, all);
-      Choice choice = first_choice(flat_, all, axes, machine_, unroll(all, axes));
+      Choice choice = first_choice(flat_, all, axes, seen_by(all, axes), unroll(all, axes));
       auto attempt_on = [&](const Instances& all, const Choice& c) {
         try {
           Lowered l = lower(flat_, all, c, machine_);

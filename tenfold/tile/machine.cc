@@ -32,6 +32,7 @@ constexpr Machine kMachines[] = {
     {.name = "h200",
      .units = 264,  // two groups on each of 132 multiprocessors
      .vector_bytes = 1024,
+     .warp_bytes = 128,
      .registers = 64,
      .cache = 96 << 10,
      .memory_bandwidth = 16e9,
@@ -44,6 +45,7 @@ constexpr Machine kMachines[] = {
     {.name = "gpu",
      .units = 64,
      .vector_bytes = 512,
+     .warp_bytes = 128,
      .registers = 64,
      .cache = 32 << 10,
      .memory_bandwidth = 6e9,
@@ -76,10 +78,10 @@ const Machine& machine(std::string_view name) {
 }
 
 std::string hash(const Machine& m) {
-  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
-                            m.vector_bytes, m.registers, m.cache, m.memory_bandwidth, m.shared_cache,
-                            m.shared_bandwidth, m.cache_bandwidth, m.scalar_rate, m.exposed, m.launch,
-                            m.serial_launch, m.call, m.issue, m.serial_limit));
+  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
+                            m.vector_bytes, m.warp_bytes, m.registers, m.cache, m.memory_bandwidth,
+                            m.shared_cache, m.shared_bandwidth, m.cache_bandwidth, m.scalar_rate, m.exposed,
+                            m.launch, m.serial_launch, m.call, m.issue, m.serial_limit));
 }
 
 }  // namespace tenfold::tile

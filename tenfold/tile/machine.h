@@ -12,6 +12,8 @@ struct Machine {
   std::string_view name;            // "avx512", "avx2", "portable"
   int units = 2;                    // blocks that run at once
   int vector_bytes = 64;            // of one register
+  int warp_bytes = 0;               // of the least part of one that runs alone, beside others that hide its
+                                    // latency; 0: there is no such part
   int registers = 32;               // vector registers
   int64_t cache = 512 << 10;        // bytes of fast memory of one unit (L2 share)
   double memory_bandwidth = 11e9;   // bytes/s from memory, one unit

@@ -394,6 +394,22 @@ TEST(Plan, HalvesPutSideBySide) {
   const Graph uneven{{x}, {concatenate({x * 2.0, slice(x, {0, 0}, {6, 3}, {1, 1})}, 1)}, {}};
   check(uneven);
   EXPECT_GT(count(text(uneven), "select"), 0);
+TEST(Plan, AScanIsSpreadOverTheUnitsOfAGpu) {
+  const auto tile_of = [](int64_t n, std::string_view machine) {
+    Type t{Dtype::f32, {n}};
+    int64_t scope = fresh_scope();
+    NodeRef step = parameter(0, {Dtype::i64, {}}, scope), c = parameter(1, t, scope), x = in(0, {n});
+    const NodeRef last = item(scan_of(close({step, c}, {c * c + c}), {x}, 1, 0, 64), 0);
+    const plan::Plan p = plan::make_plan({{x}, {last}, {}}, tile::machine(machine), {});
+    const tile::Kernel& k = *std::get<plan::Launch>(p.steps[0].what).kernel;
+    return std::pair(tile::blocks(k).value(), k.atoms[k.vector].extent.value());
+  };
+  using Tile = std::pair<int64_t, int64_t>;  // blocks, elements of one
+  EXPECT_EQ(tile_of(4096, "h200"), Tile(128, 32));
+  EXPECT_EQ(tile_of(1 << 14, "h200"), Tile(512, 32));
+  EXPECT_EQ(tile_of(1 << 20, "h200"), Tile(4096, 256));
+  EXPECT_EQ(tile_of(4096, "gpu"), Tile(128, 32));
+  EXPECT_EQ(tile_of(4096, "avx512"), Tile(32, 128));
 }
 TEST(Plan, TrajectoryThatIsNormalisedOverTime) {
   Type t{Dtype::f32, {1, 17}};
