@@ -19,6 +19,8 @@ constexpr Knob kKnobs[] = {
      "Bytes the kernel cache may hold on disk; the least recently used files go first."},
     {"TENFOLD_CACHE_DIR", "~/.cache/tenfold",
      "Folder of the kernel cache; an empty value keeps nothing on disk."},
+    {"TENFOLD_CUDA_GRAPHS", "1",
+     "Keep a program's launches on a CUDA device as a graph, which takes one call; 0 makes each call anew."},
     {"TENFOLD_CUDA_LIBRARY", "libcuda.so.1", "NVIDIA's driver, opened when a CUDA device is asked for."},
     {"TENFOLD_DISABLE", "", "Passes to switch off, separated by commas."},
     {"TENFOLD_DUMP", "", "Stages to print to stderr, separated by commas: graph, plan, tile, llvm, asm."},

@@ -7,6 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
 #include <string>
 
 #include "tenfold/runtime/allocator.h"
@@ -31,6 +34,15 @@ class Device {
   // Blocks [begin, end) of the grid, after what was launched before.
   virtual void launch(const Code&, void* const* buffers, const int64_t* symbols, int64_t begin,
                       int64_t end) = 0;
+  virtual void set(void* to, int64_t value) { to_device(to, &value, sizeof value); }  // ordered like a launch
+
+  // Does `work`, which launches, copies on the device and sets numbers, the same wherever `key` is the same.
+  // A device may keep in `kept`, which is empty at first, what makes doing it again cost one call.
+  virtual void replay([[maybe_unused]] std::shared_ptr<void>& kept,
+                      [[maybe_unused]] std::span<const int64_t> key, const std::function<void()>& work) {
+    work();
+  }
+
   virtual void synchronize() = 0;
   virtual MemoryStatistics memory() const = 0;
 };

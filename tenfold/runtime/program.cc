@@ -20,6 +20,8 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+constexpr int64_t kReplayMost = 4096;  // calls of a program that a device is asked to keep
+
 std::atomic<void (*)()> interrupt_check{nullptr};
 thread_local Profile* current_profile = nullptr;
 
@@ -186,6 +188,24 @@ struct Program::Run {
     checked = Clock::now();
   }
 
+  // Calls of the device, if how they go is known before they run; otherwise more than kReplayMost.
+  int64_t calls(const std::vector<ProgramStep>& steps) const {
+    int64_t sum = 0;
+    for (const ProgramStep& step : steps) {
+      ++sum;
+      if (const auto* copy = std::get_if<CopyStep>(&step.what)) {
+        if (std::ranges::any_of(copy->starts, [](const auto& start) { return start.slot >= 0; }))
+          return kReplayMost + 1;
+      } else if (const auto* repeat = std::get_if<std::shared_ptr<RepeatStep>>(&step.what)) {
+        const RepeatStep& r = **repeat;
+        const int64_t trips = r.go >= 0 ? kReplayMost + 1 : std::min(evaluate(r.length), kReplayMost + 1);
+        sum += trips * (1 + calls(r.body));
+      }
+      if (sum > kReplayMost) return sum;
+    }
+    return sum;
+  }
+
   void run(const std::vector<ProgramStep>& steps) {
     for (const ProgramStep& step : steps) {
       if (const auto* launch = std::get_if<LaunchStep>(&step.what))
@@ -213,7 +233,7 @@ struct Program::Run {
   }
   void set_number(int slot, int64_t value) const {
     if (program.device_)
-      program.device_->to_device(address[slot], &value, sizeof value);
+      program.device_->set(address[slot], value);
     else
       std::memcpy(address[slot], &value, sizeof value);
   }
@@ -447,7 +467,11 @@ void Program::run(std::span<void* const> inputs, std::span<const int64_t> symbol
     for (size_t i = 0; i < slots_.size(); ++i)
       if (where->offsets[i] >= 0) run.address[i] = workspace->data() + where->offsets[i];
   }
-  run.run(steps_);
+  const int64_t calls = device_ && !current_profile ? run.calls(steps_) : 0;
+  if (calls < 2 || calls > kReplayMost) return run.run(steps_);
+  std::vector<int64_t> key(symbols.begin(), symbols.end());
+  for (void* address : run.address) key.push_back(reinterpret_cast<int64_t>(address));
+  device_->replay(replay_, key, [&] { Run(run).run(steps_); });
 }
 
 }  // namespace tenfold

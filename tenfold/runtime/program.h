@@ -142,6 +142,7 @@ class Program {
   mutable std::vector<int64_t> last_symbols_;
   mutable std::shared_ptr<const Layout> last_layout_;
   std::shared_ptr<const Layout> fixed_layout_;  // of a program without symbols
+  mutable std::shared_ptr<void> replay_;        // the device's; goes before the code that it launches
 };
 
 }  // namespace tenfold

@@ -20,6 +20,7 @@
 #include "tenfold/lang/jit.h"
 #include "tenfold/lang/random.h"
 #include "tenfold/runtime/buffer.h"
+#include "tenfold/runtime/program.h"
 #include "tenfold/target/cuda/api.h"
 #include "tenfold/target/cuda/compiler.h"
 #include "tenfold/target/devices.h"
@@ -322,6 +323,108 @@ TEST_F(CudaDriver, MemoryIsKeptAndRunsOut) {
   }
 }
 
+// A loop that puts copies of x and its own numbers into rows: steps 0 to 3 of [x, step].
+Program rows_of(Device& device, int64_t trips) {
+  const auto repeat = std::make_shared<RepeatStep>();
+  repeat->length = trips;
+  repeat->step = 2;
+  repeat->body = {{CopyStep{0, 3}}, {CopyStep{2, 4}}};
+  repeat->slices = {{1, 3}, {5, 4}};
+  return Program({{Slot::Kind::input, 0, 8, "x"},
+                  {Slot::Kind::output, 0, 8 * trips, "rows"},
+                  {Slot::Kind::temporary, -1, 8, "step"},
+                  {Slot::Kind::temporary, -1, 8, "row"},
+                  {Slot::Kind::temporary, -1, 8, "number"},
+                  {Slot::Kind::output, 1, 8 * trips, "steps"}},
+                 {{repeat}}, {}, &device);
+}
+
+TEST_F(CudaDriver, AProgramsCallsAreAGraph) {
+  Device& device = device_target("cuda:0")->device();
+  constexpr int64_t kTrips = 4;
+  {
+    const Program program = rows_of(device, kTrips);
+    const Buffer x(8, &device);
+    const auto run = [&](int64_t value, std::vector<BufferRef> outputs) {
+      device.to_device(x.data(), &value, 8);
+      void* inputs[] = {x.data()};
+      program.run(inputs, {}, outputs);
+      std::vector<int64_t> rows(kTrips), steps(kTrips);
+      device.to_host(rows.data(), outputs[0]->data(), 8 * kTrips);
+      device.to_host(steps.data(), outputs[1]->data(), 8 * kTrips);
+      EXPECT_EQ(rows, std::vector<int64_t>(kTrips, value));
+      EXPECT_EQ(steps, (std::vector<int64_t>{0, 1, 2, 3}));
+      return outputs;
+    };
+    const std::vector<BufferRef> fresh(2), same = run(7, fresh);
+    EXPECT_EQ(number("recorded"), 0);  // most programs run once
+    run(int64_t{9} << 40, same);
+    run(-1, same);
+    EXPECT_EQ(number("recorded"), 1);  // the buffers are the same again
+    EXPECT_EQ(number("replayed"), 2);
+    // Every call has buffers of its own: the graphs are changed, not made anew.
+    std::vector<std::vector<BufferRef>> kept;
+    for (int64_t i = 0; i < 10; ++i) kept.push_back(run(i, fresh));
+    EXPECT_EQ(number("instantiated"), 4);
+    EXPECT_EQ(number("updated"), number("recorded") - 4);
+    EXPECT_EQ(number("replayed"), 12);
+
+    const int recorded = number("recorded");
+    setenv("TENFOLD_CUDA_GRAPHS", "0", 1);
+    run(3, same);
+    unsetenv("TENFOLD_CUDA_GRAPHS");
+    const Profile profile;  // wants to see each launch
+    run(3, same);
+    EXPECT_EQ(number("replayed"), 12);
+    EXPECT_EQ(number("recorded"), recorded);
+  }
+  EXPECT_EQ(number("graphs"), 0);
+  EXPECT_EQ(number("pushed"), 0);
+}
+
+// 64 KiB of scratch: more than a block's shared memory.
+constexpr std::string_view kLargeScratch = R"(tenfold 1
+kernel large(x: f32[81920], out y: f32[81920]) {
+  atom b in 5, i in 16384
+  vector i
+  scratch %e: f32[i]
+  grid b {
+    %x = load x[16384*b + i] : f32[i]
+    write %e[i] = %x
+    %r = read %e[-i + 16383] : f32[i]
+    store y[16384*b + i] = %r
+  }
+}
+)";
+
+TEST_F(CudaDriver, AGraphKeepsItsWorkspaceAndItsLaunches) {
+  std::string missing;
+  if (!cuda::nvrtc(&missing)) GTEST_SKIP() << missing;
+  const auto target = device_target("cuda:0");
+  Device& device = target->device();
+  const tile::Kernel k = tile::parse_kernel(std::string(kLargeScratch));
+  const tile::Kernel* const kernels[] = {&k};
+  LaunchStep launch;
+  launch.code = target->compile(kernels)[0];
+  launch.buffers = {0, 1};
+  launch.blocks = 5;
+  const int64_t live = device.memory().live_bytes;
+  {
+    const Program program({{Slot::Kind::input, 0, 4 * 81920, "x"}, {Slot::Kind::output, 0, 4 * 81920, "y"}},
+                          {{launch}, {launch}}, {}, &device);
+    const Buffer x(4 * 81920, &device);
+    const int before = number("launched");
+    for (int i = 0; i < 3; ++i) {
+      void* inputs[] = {x.data()};
+      std::vector<BufferRef> outputs(1);
+      program.run(inputs, {}, outputs);
+    }
+    EXPECT_EQ(number("launched"), before + 6);
+    EXPECT_GE(device.memory().live_bytes, live + 5 * (64 << 10));
+  }
+  EXPECT_EQ(device.memory().live_bytes, live);
+}
+
 // Last: the device is lost after it.
 TEST_F(CudaDriver, FaultsNameTheKernelAndTheProcessLives) {
   std::string missing;
@@ -333,8 +436,9 @@ TEST_F(CudaDriver, FaultsNameTheKernelAndTheProcessLives) {
   const Code code = target->compile(kernels)[0];
   const Buffer x(160, &device), y(160, &device);
   void* const buffers[] = {x.data(), y.data()};
+  const int before = number("launched");
   device.launch(code, buffers, nullptr, 0, 5);
-  EXPECT_EQ(number("launched"), 1);
+  EXPECT_EQ(number("launched"), before + 1);
   fail(700);
   const auto error_of_device = [](const auto& f) -> std::string {
     try {

@@ -16,11 +16,19 @@ using Stream = struct StreamHandle*;
 using Event = struct EventHandle*;
 using Module = struct ModuleHandle*;
 using FunctionHandle = struct CuFunctionHandle*;
+using Graph = struct GraphHandle*;
+using GraphExec = struct GraphExecHandle*;
 using NvrtcProgram = struct NvrtcProgramHandle*;
 
 inline constexpr Result kSuccess = 0, kOutOfMemory = 2;
 inline constexpr unsigned kStreamNonBlocking = 1, kEventDisableTiming = 2;
+inline constexpr int kCaptureRelaxed = 2;
 inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kMemoryPools = 115;
+
+struct GraphUpdate {  // CUgraphExecUpdateResultInfo
+  int result = 0;
+  void *node = nullptr, *from = nullptr;
+};
 
 // clang-format off
 #define TENFOLD_CUDA_FUNCTIONS(f)                                                              \
@@ -49,6 +57,14 @@ inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kMemoryPoo
   f(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", (Address, const void*, size_t, Stream))         \
   f(cuMemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", (void*, Address, size_t, Stream))               \
   f(cuMemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2", (Address, Address, size_t, Stream))             \
+  f(cuMemsetD32Async, "cuMemsetD32Async", (Address, unsigned, size_t, Stream))                 \
+  f(cuStreamBeginCapture, "cuStreamBeginCapture_v2", (Stream, int))                            \
+  f(cuStreamEndCapture, "cuStreamEndCapture", (Stream, Graph*))                                \
+  f(cuGraphInstantiate, "cuGraphInstantiateWithFlags", (GraphExec*, Graph, unsigned long long)) \
+  f(cuGraphExecUpdate, "cuGraphExecUpdate_v2", (GraphExec, Graph, GraphUpdate*))               \
+  f(cuGraphLaunch, "cuGraphLaunch", (GraphExec, Stream))                                       \
+  f(cuGraphExecDestroy, "cuGraphExecDestroy", (GraphExec))                                     \
+  f(cuGraphDestroy, "cuGraphDestroy", (Graph))                                                 \
   f(cuModuleLoadData, "cuModuleLoadData", (Module*, const void*))                              \
   f(cuModuleUnload, "cuModuleUnload", (Module))                                                \
   f(cuModuleGetFunction, "cuModuleGetFunction", (FunctionHandle*, Module, const char*))        \

@@ -14,6 +14,7 @@
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
+#include "tenfold/base/knobs.h"
 #include "tenfold/target/cuda/api.h"
 #include "tenfold/target/cuda/compiler.h"
 #include "tenfold/target/devices.h"
@@ -27,6 +28,7 @@ constexpr int64_t kKeptShare = 8;                       // released buffers are 
 constexpr size_t kStageBytes = size_t{4} << 20;         // of pinned memory, twice
 constexpr size_t kStagedLeast = size_t{64} << 10;       // smaller copies are the driver's own
 constexpr size_t kNamesMost = 8;                        // of kernels that an error lists
+constexpr size_t kGraphsMost = 4;                       // of one program: calls that take turns with buffers
 
 // Errors of a kernel or of the machine, after which the context takes no call.
 bool loses_context(Result error) {
@@ -92,6 +94,18 @@ class Current {
 
 Address number_of(const void* address) { return reinterpret_cast<Address>(address); }
 
+struct Workspace {
+  void* address = nullptr;
+  size_t bytes = 0;
+};
+
+// What a thread's calls become while it records.
+struct Recording {
+  std::vector<std::string> kernels;
+  std::vector<Workspace> workspaces;  // the graph's, as long as it lives
+};
+thread_local Recording* recording = nullptr;
+
 class CudaDevice final : public Device {
  public:
   CudaDevice(int index, const Driver& driver, const Facts& facts)
@@ -99,6 +113,7 @@ class CudaDevice final : public Device {
     check(cu.cuDevicePrimaryCtxRetain(&context, facts.id), "opening it");
     const Current current(cu, context);
     check(cu.cuStreamCreate(&stream, kStreamNonBlocking), "making its stream");
+    check(cu.cuStreamCreate(&recorded_, kStreamNonBlocking), "making its stream");
   }
 
   std::string name() const override { return name_; }
@@ -151,6 +166,7 @@ class CudaDevice final : public Device {
 
   // The source has been read when this returns; what follows on the stream sees the copy.
   void to_device(void* to, const void* from, size_t bytes) override {
+    TENFOLD_CHECK(!recording, "a copy from the host was recorded on {}", name_);
     if (bytes == 0) return;
     alive();
     const Current current(cu, context);
@@ -170,6 +186,7 @@ class CudaDevice final : public Device {
   }
 
   void to_host(void* to, const void* from, size_t bytes) override {
+    TENFOLD_CHECK(!recording, "a copy to the host was recorded on {}", name_);
     if (bytes == 0) return;
     alive();
     const Current current(cu, context);
@@ -200,8 +217,22 @@ class CudaDevice final : public Device {
     if (bytes == 0 || to == from) return;
     alive();
     const Current current(cu, context);
-    check(cu.cuMemcpyDtoDAsync(number_of(to), number_of(from), bytes, stream), "a copy on it");
+    check(cu.cuMemcpyDtoDAsync(number_of(to), number_of(from), bytes, current_stream()), "a copy on it");
   }
+
+  // The number travels with the call: nothing of the host's is read later.
+  void set(void* to, int64_t value) override {
+    alive();
+    const Current current(cu, context);
+    const auto bits = static_cast<uint64_t>(value);
+    check(cu.cuMemsetD32Async(number_of(to), static_cast<unsigned>(bits), 1, current_stream()),
+          "setting a number");
+    check(cu.cuMemsetD32Async(number_of(to) + 4, static_cast<unsigned>(bits >> 32), 1, current_stream()),
+          "setting a number");
+  }
+
+  void replay(std::shared_ptr<void>& kept, std::span<const int64_t> key,
+              const std::function<void()>& work) override;
 
   void launch(const Code& code, void* const* buffers, const int64_t* symbols, int64_t begin,
               int64_t end) override;
@@ -221,7 +252,7 @@ class CudaDevice final : public Device {
   void check(Result error, std::string_view what, std::string_view kernel = {}) const {
     if (error == kSuccess) return;
     std::string blamed(kernel);
-    if (blamed.empty()) blamed = launched();
+    if (blamed.empty()) blamed = recent();
     std::string message = fmt::format("{}: {} failed with {}", name_, what, error_text(cu, error));
     if (!kernel.empty())
       message += fmt::format(", in kernel {}", blamed);
@@ -246,6 +277,44 @@ class CudaDevice final : public Device {
     Event done = nullptr;
   };
 
+  // Calls of one program, as graphs. The first one is made as it is: most programs run once.
+  struct Replays {
+    struct Kept {
+      std::vector<int64_t> key;
+      GraphExec exec = nullptr;
+      Recording recording;
+    };
+    CudaDevice& device;
+    bool can_record = true;
+    std::vector<Kept> graphs;  // the last replayed comes last
+
+    explicit Replays(CudaDevice& d) : device(d) {}
+    Replays(const Replays&) = delete;
+    Replays& operator=(const Replays&) = delete;
+    ~Replays();
+    void drop(Kept&) noexcept;
+    bool record(std::span<const int64_t> key, const std::function<void()>& work);
+  };
+
+  Stream current_stream() const { return recording ? recorded_ : stream; }
+
+  // Of a launch; what is recorded keeps it.
+  Workspace workspace(size_t bytes) {
+    if (!recording) return {allocate(bytes), bytes};
+    for (const Workspace& w : recording->workspaces)
+      if (w.bytes >= bytes) return w;  // one launch after the other
+    return recording->workspaces.emplace_back(Workspace{allocate(bytes), bytes});
+  }
+
+  void launched(const std::string& kernel) {
+    if (recording) return recording->kernels.push_back(kernel);
+    const std::lock_guard lock(names_);
+    std::erase(recent_, kernel);
+    if (recent_.size() == kNamesMost) recent_.erase(recent_.begin());
+    recent_.push_back(kernel);
+    ++launches_;
+  }
+
   void alive() const {
     if (!lost_) return;
     const std::lock_guard lock(names_);
@@ -262,7 +331,7 @@ class CudaDevice final : public Device {
     launches_ = 0;
   }
 
-  std::string launched() const {
+  std::string recent() const {
     const std::lock_guard lock(names_);
     if (recent_.empty()) return "";
     if (launches_ == 1) return "kernel " + recent_[0];
@@ -303,6 +372,9 @@ class CudaDevice final : public Device {
   std::mutex staging_;  // guards the stages
   std::array<Stage, 2> stages_;
 
+  std::mutex replaying_;  // guards the stream that records, and all graphs
+  Stream recorded_ = nullptr;
+
   mutable std::mutex names_;  // guards what follows
   std::vector<std::string> recent_;
   int64_t launches_ = 0;  // since the device last answered
@@ -333,33 +405,111 @@ void CudaDevice::launch(const Code& code, void* const* buffers, const int64_t* s
   const auto& kernel = *static_cast<const LoadedKernel*>(code.keep.get());
   const ctext::Function& f = kernel.function;
   int64_t most = kBlocksMost;
-  void* workspace = nullptr;
+  Workspace space;
   if (f.workspace_bytes > 0) {
     most = std::clamp<int64_t>(kWorkspaceMost / f.workspace_bytes, 1, end - begin);
-    workspace = allocate(static_cast<size_t>(most * f.workspace_bytes));
+    space = workspace(static_cast<size_t>(most * f.workspace_bytes));
   }
   std::vector<void*> arguments;
   for (size_t i = 0; i < code.arguments.size(); ++i) arguments.push_back(const_cast<void**>(&buffers[i]));
   for (size_t i = 0; i < code.symbols.size(); ++i) arguments.push_back(const_cast<int64_t*>(&symbols[i]));
   int64_t first = begin;
   arguments.push_back(&first);
-  if (workspace) arguments.push_back(&workspace);
-  {
-    const std::lock_guard lock(names_);
-    std::erase(recent_, code.name);
-    if (recent_.size() == kNamesMost) recent_.erase(recent_.begin());
-    recent_.push_back(code.name);
-    ++launches_;
-  }
+  if (space.address) arguments.push_back(&space.address);
+  launched(code.name);
   Result error = kSuccess;
   {
     const Current current(cu, context);
     for (; first < end && error == kSuccess; first += most)
       error = cu.cuLaunchKernel(kernel.handle, static_cast<unsigned>(std::min(end - first, most)), 1, 1,
-                                static_cast<unsigned>(f.items), 1, 1, 0, stream, arguments.data(), nullptr);
+                                static_cast<unsigned>(f.items), 1, 1, 0, current_stream(), arguments.data(),
+                                nullptr);
   }
-  if (workspace) release(workspace, static_cast<size_t>(most * f.workspace_bytes));
+  if (!recording) release(space.address, space.bytes);
   check(error, "launch", code.name);
+}
+
+// ---- graphs
+
+CudaDevice::Replays::~Replays() {
+  if (graphs.empty() || device.lost_) return;
+  const std::lock_guard lock(device.replaying_);
+  const Current current(device.cu, device.context);
+  device.cu.cuStreamSynchronize(device.stream);  // they may still run
+  for (Kept& graph : graphs) drop(graph);
+}
+
+void CudaDevice::Replays::drop(Kept& graph) noexcept {
+  if (graph.exec) device.cu.cuGraphExecDestroy(graph.exec);
+  for (const Workspace& w : graph.recording.workspaces) device.release(w.address, w.bytes);
+}
+
+// Leaves the graph of `work` last; false where it cannot be recorded.
+bool CudaDevice::Replays::record(std::span<const int64_t> key, const std::function<void()>& work) {
+  const Driver& cu = device.cu;
+  Kept made{{key.begin(), key.end()}, nullptr, {}};
+  Graph graph = nullptr;
+  if (cu.cuStreamBeginCapture(device.recorded_, kCaptureRelaxed) != kSuccess) return false;
+  const auto end = [&] {
+    recording = nullptr;
+    return cu.cuStreamEndCapture(device.recorded_, &graph) == kSuccess;
+  };
+  bool ok = false;
+  try {
+    recording = &made.recording;
+    work();
+    ok = end();
+  } catch (const DeviceError&) {
+    end();  // made as they are, the calls fail again, or it was the recording's fault
+  } catch (...) {
+    end();
+    if (graph) cu.cuGraphDestroy(graph);
+    drop(made);
+    throw;
+  }
+  if (ok && graphs.size() == kGraphsMost) {
+    Kept oldest = std::move(graphs.front());
+    graphs.erase(graphs.begin());
+    GraphUpdate update;
+    if (cu.cuGraphExecUpdate(oldest.exec, graph, &update) == kSuccess)
+      std::swap(made.exec, oldest.exec);  // the same calls with other buffers
+    else
+      cu.cuStreamSynchronize(device.stream);  // it may still run
+    drop(oldest);
+  }
+  if (ok && !made.exec) ok = cu.cuGraphInstantiate(&made.exec, graph, 0) == kSuccess;
+  if (graph) cu.cuGraphDestroy(graph);
+  if (ok)
+    graphs.push_back(std::move(made));
+  else
+    drop(made);
+  return ok;
+}
+
+void CudaDevice::replay(std::shared_ptr<void>& kept, std::span<const int64_t> key,
+                        const std::function<void()>& work) {
+  alive();
+  {
+    const std::lock_guard lock(replaying_);
+    const bool first = !kept;
+    if (first) kept = std::make_shared<Replays>(*this);
+    auto& replays = *static_cast<Replays*>(kept.get());
+    if (!first && replays.can_record && knob_bool("TENFOLD_CUDA_GRAPHS")) {
+      const Current current(cu, context);
+      const auto known = std::ranges::find_if(
+          replays.graphs, [&](const auto& graph) { return std::ranges::equal(graph.key, key); });
+      if (known != replays.graphs.end())
+        std::rotate(known, known + 1, replays.graphs.end());
+      else
+        replays.can_record = replays.record(key, work);
+      if (replays.can_record) {
+        const auto& graph = replays.graphs.back();
+        for (const std::string& kernel : graph.recording.kernels) launched(kernel);
+        return check(cu.cuGraphLaunch(graph.exec, stream), "a graph of launches");
+      }
+    }
+  }
+  work();
 }
 
 class CudaTarget final : public DeviceTarget {
