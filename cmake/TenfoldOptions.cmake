@@ -31,7 +31,10 @@ endif()
 
 # Warnings are for our own code: link this privately, so that nanobind's sources keep their own.
 add_library(tenfold_warnings INTERFACE)
-target_compile_options(tenfold_warnings INTERFACE -Wall -Wextra -Werror)
+target_compile_options(tenfold_warnings INTERFACE -Wall -Wextra)
+if(TENFOLD_WERROR)
+  target_compile_options(tenfold_warnings INTERFACE -Werror)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports false positives of these at -O2 inside std::string, std::vector and std::variant.
   target_compile_options(tenfold_warnings INTERFACE

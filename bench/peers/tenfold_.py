@@ -24,8 +24,8 @@ def mlp(weights, hidden):
         h = hidden(hidden(obs @ w1 + b1) @ w2 + b2)
         logits = h @ w3 + b3
         odds = 1.0 + tn.exp(logits[0] - logits[1])
-        u = tn.random.uniform(key, (), offset=t)
-        return tn.astype(u * odds < 1.0, "i32"), {}, carry
+        drawn = tn.random.uniform(key, (), offset=t) * odds
+        return tn.astype(drawn < 1.0, "i32"), {"drawn": drawn}, carry
 
     return policy
 
