@@ -133,6 +133,17 @@ class Cuda : public ::testing::Test {
 TEST_F(Cuda, Corpus) { compile(testing::corpus()); }
 TEST_F(Cuda, KernelCases) { compile(testing::all_kernel_cases(std::getenv("TENFOLD_TEST_FULL") ? 1 : 3)); }
 
+TEST_F(Cuda, RunsOfElementsAreAccessesOf16Bytes) {
+  const tile::Kernel k = tile::parse_kernel(testing::runs_of_elements(1020).text);
+  const tile::Kernel* const kernels[] = {&k};
+  const ctext::File file = ctext::emit(kernels, ctext::function_names(kernels), ctext::kCuda, cuda::kLimits);
+  EXPECT_EQ(file.functions[0].items, 64);
+  constexpr int kUnknown = 999;  // PTX, which can be read
+  const std::string ptx = cuda::compile(file.text, kUnknown, k.name).binary;
+  for (const char* access : {"ld.global.v4.f32", "st.global.v4.f32", "ld.global.v2.f64"})
+    EXPECT_THAT(ptx, HasSubstr(access));
+}
+
 TEST_F(Cuda, EveryMapRecordOnEveryDtype) {
   std::vector<tile::Kernel> kernels;
   for (const Prim* p : all_prims())

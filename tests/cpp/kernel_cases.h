@@ -303,6 +303,41 @@ kernel votes(x: u32[N], out y: u32[N], out z: f32[N], out count: i32[N]) {
   return cases;
 }
 
+// Maps of n elements in blocks of 256, of every width: the C of devices moves several at once.
+inline KernelCase runs_of_elements(int64_t n) {
+  return {replaced(R"(tenfold 1
+kernel runs(x: f32[N], y: u8[3,N], z: f64[3,N], h: bf16[N], out a: f32[3,N], out b: bool[N], out c: f16[N], out e: i64[3,N]) {
+  atom bo in B, r in 3, bi in 256
+  vector bi
+  guard 256*bo + bi < N
+  grid bo {
+    %x = load x[256*bo + bi] : f32[bi]
+    %y = load y[r, 256*bo + bi] : u8[r,bi]
+    %z = load z[r, 256*bo + bi] : f64[r,bi]
+    %h = load h[256*bo + bi] : bf16[bi]
+    %q = sqrt %z : f64[r,bi]
+    %s = convert %y dtype=f32 : f32[r,bi]
+    %p = add %s, %x : f32[r,bi]
+    store a[r, 256*bo + bi] = %p
+    %g = convert %h dtype=f16 : f16[bi]
+    store c[256*bo + bi] = %g
+    %0 = constant 0.5 : f32[]
+    %l = less %x, %0 : bool[bi]
+    store b[256*bo + bi] = %l
+    %i = convert %q dtype=i64 : i64[r,bi]
+    store e[r, 256*bo + bi] = %i
+  }
+}
+)",
+                   {{"N", number(n)}, {"B", number((n + 255) / 256)}}),
+          {},
+          0,
+          true};
+}
+inline std::vector<KernelCase> runs_of_elements() {
+  return {runs_of_elements(1024), runs_of_elements(1020), runs_of_elements(1018), runs_of_elements(4)};
+}
+
 inline std::vector<KernelCase> large_tiles_become_loops() {
   std::vector<KernelCase> cases;
   cases.push_back({R"(tenfold 1
@@ -397,11 +432,11 @@ kernel extremes(x: f32[64], y: f32[64], out a: f32[64], out b: f32[64], out c: f
 inline std::vector<KernelCase> all_kernel_cases(size_t stride = 1) {
   constexpr size_t kLong = 14;
   std::vector<KernelCase> all;
-  for (const auto& part :
-       {ragged_elementwise(), symbolic_extents(), reductions_along_and_across(),
-        contractions_in_loops_and_blocks(), other_contractions(), structs_of_every_width(),
-        carries_through_a_thousand_steps(), votes_of_vectors_outside(), votes_over_several_vectors(),
-        large_tiles_become_loops(), streamed_outputs(), special_values_reach_minimum_and_maximum()}) {
+  for (const auto& part : {ragged_elementwise(), symbolic_extents(), reductions_along_and_across(),
+                           contractions_in_loops_and_blocks(), other_contractions(), structs_of_every_width(),
+                           carries_through_a_thousand_steps(), votes_of_vectors_outside(),
+                           votes_over_several_vectors(), large_tiles_become_loops(), runs_of_elements(),
+                           streamed_outputs(), special_values_reach_minimum_and_maximum()}) {
     const size_t step = part.size() > kLong ? stride : 1;
     for (size_t i = 0; i < part.size(); i += step) all.push_back(part[i]);
   }

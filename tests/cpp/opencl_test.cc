@@ -18,8 +18,10 @@ namespace {
 
 using testing::arguments;
 using testing::expect_same;
+using ::testing::HasSubstr;
 using testing::interpret;
 using testing::KernelCase;
+using ::testing::Not;
 using testing::Symbols;
 
 class OpenCl : public ::testing::Test {
@@ -187,6 +189,23 @@ __kernel void tn_vote(__global const float* x, long x_at, __global float* y, lon
 }
 )");
   EXPECT_THROW(target_->listing(k, "llvm"), UserError);
+}
+
+// Neighbours of a map belong to one item, which moves them at once: where all of a run is inside or nothing.
+TEST_F(OpenCl, RunsOfElementsAreOneAccess) {
+  const auto listing = [&](int64_t n) {
+    return target_->listing(tile::parse_kernel(testing::runs_of_elements(n).text), "c");
+  };
+  EXPECT_THAT(listing(1024), HasSubstr("items: 64\n"));
+  EXPECT_THAT(listing(1024), HasSubstr(R"(  float x_run[4];
+  {
+    const int bi = 4*item;
+    vstore4(vload4(0, x + 256*bo + bi), 0, x_run);
+  }
+)"));
+  EXPECT_THAT(listing(1020), HasSubstr("if (inside) vstore4(vload4(0, x + 256*bo + bi), 0, x_run);"));
+  EXPECT_THAT(listing(1018), Not(HasSubstr("vload4")));  // the last run is part inside
+  check(testing::runs_of_elements());
 }
 
 TEST_F(OpenCl, EveryMapRecordOnEveryDtype) {

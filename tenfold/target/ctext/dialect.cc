@@ -19,6 +19,9 @@ const Dialect kOpenCl{
     .warp = 0,
     .partner = "",
     .first = "",
+    .run = 4,
+    .load_run = "vstore4(vload4(0, {1}), 0, {0});",
+    .store_run = "vstore4(vload4(0, {0}), 0, {1});",
     .offsets = true,
 };
 
@@ -50,6 +53,18 @@ __device__ inline float2 partner(float2 x, int bit) { return {partner(x.x, bit),
 __device__ inline float2 first(float2 x) { return {first(x.x), first(x.y)}; }
 __device__ inline double2 partner(double2 x, int bit) { return {partner(x.x, bit), partner(x.y, bit)}; }
 __device__ inline double2 first(double2 x) { return {first(x.x), first(x.y)}; }
+template <class T> struct alignas(sizeof(T) < 4 ? 4 * sizeof(T) : 16) Run { T at[4]; };
+template <class T> __device__ inline void load_run(T* to, const T* from) {
+  const bool aligned = (ulong)from % alignof(Run<T>) == 0;
+  const Run<T> run = aligned ? *(const Run<T>*)from : Run<T>{from[0], from[1], from[2], from[3]};
+  for (int i = 0; i < 4; ++i) to[i] = run.at[i];
+}
+template <class T> __device__ inline void store_run(const T* from, T* to) {
+  if ((ulong)to % alignof(Run<T>) == 0)
+    *(Run<T>*)to = Run<T>{from[0], from[1], from[2], from[3]};
+  else
+    for (int i = 0; i < 4; ++i) to[i] = from[i];
+}
 )",
     .head_f64 = "",
     .function = "__device__ inline ",
@@ -65,6 +80,9 @@ __device__ inline double2 first(double2 x) { return {first(x.x), first(x.y)}; }
     .warp = 32,
     .partner = "partner({0}, {1})",
     .first = "first({0})",
+    .run = 4,
+    .load_run = "load_run({0}, {1});",
+    .store_run = "store_run({0}, {1});",
     .offsets = false,
 };
 

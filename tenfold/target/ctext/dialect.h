@@ -22,6 +22,9 @@ struct Dialect {
   int warp = 0;                 // items that exchange values without local memory; 0: there are no such
   std::string_view partner;     // {0} of the item of this warp whose number differs in the bit {1}
   std::string_view first;       // {0} of the first item of this warp
+  int run = 0;                  // consecutive elements that one access moves, of 16 bytes for f32; 0: no such
+  std::string_view load_run;    // into the private array {0} from the address {1}
+  std::string_view store_run;   // from the private array {0} to the address {1}
   bool offsets = false;         // a buffer comes as a handle and an offset in elements, not as an address
 };
 

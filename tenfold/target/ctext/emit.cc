@@ -21,6 +21,7 @@ using tile::ValueId;
 constexpr int64_t kUniformPoints = 16;  // a larger value is spread over the items, whatever its axes
 constexpr size_t kInlined = 40;         // characters of an expression that needs no name of its own
 constexpr int64_t kUnrolled = 16;       // turns of a loop over an item's own elements
+constexpr int64_t kRunItems = 32;       // of a group at least, where each owns a run of elements
 constexpr int64_t kNarrow = int64_t{1} << 31;
 
 // What items share, beside values: objects of the hazard analysis.
@@ -110,8 +111,10 @@ class Writer {
   Math& math_;
 
   int items_ = 1;
-  std::vector<AtomId> lane_;              // by value; -1: every item has all of it
-  std::vector<std::string> value_names_;  // by value
+  int run_ = 1;                                    // consecutive elements that an item owns
+  std::map<const Stmt*, std::string> run_arrays_;  // what one access moves, where the statement is open
+  std::vector<AtomId> lane_;                       // by value; -1: every item has all of it
+  std::vector<std::string> value_names_;           // by value
   std::vector<std::string> atom_names_, arg_names_;
   std::vector<bool> shared_;          // by value: lies in local memory (or the workspace)
   std::vector<bool> owned_;           // shared, but every element is touched by one item only
@@ -272,7 +275,7 @@ class Writer {
     const auto is_ours = [&] {  // what the writer itself makes up
       return std::ranges::any_of(std::initializer_list<std::string_view>{"inside", "any", "next_", "tree_"},
                                  [&](std::string_view prefix) { return name.starts_with(prefix); }) ||
-             name.ends_with("_part") || name.ends_with("_at");
+             name.ends_with("_part") || name.ends_with("_at") || name.find("_run") != std::string::npos;
     };
     if (is_ours()) name += "_";
     while (kReserved.contains(name) || !taken.insert(name).second) name += "_";
@@ -377,6 +380,7 @@ class Writer {
       if (literal_[v]) shared_[v] = false;
     }
     find_owned();
+    find_runs();
     for (size_t v = 0; v < values; ++v)
       if (lane_[v] >= 0 && share(lane_[v]) == 1 && !literal_[v]) top_lanes_.insert(lane_[v]);
     walk(
@@ -444,6 +448,111 @@ class Writer {
         },
         [](const Operand&, ValueId) {});
     for (const auto& [v, dims] : own) owned_[v] = std::ranges::count(dims, true) > 0;
+  }
+
+  // ---- runs: elements side by side that one item owns and one access moves
+
+  // f at the first element of a run is a multiple of its length, and only the lane axis counts within it.
+  bool starts_run(const Form& f, AtomId lane) const {
+    bool found = false;
+    for (const Term& t : f.terms) {
+      if (t.atom == lane)
+        found = t.coef == Dim(1);
+      else if (!single(t.atom) && !provably_divides(d.run, t.coef))
+        return false;
+    }
+    return found && provably_divides(d.run, f.offset);
+  }
+  static bool mentions(const Form& f, AtomId a) {
+    return std::ranges::any_of(f.terms, [&](const Term& t) { return t.atom == a; });
+  }
+  // Is f < limit, and f >= 0, for all of a run or for none of it?
+  bool same_in_run(const Form& f, const Dim& limit, AtomId lane) const {
+    return !mentions(f, lane) || (starts_run(f, lane) && provably_divides(d.run, limit));
+  }
+
+  // May one access take the place of a run's?
+  bool moves_runs(const Stmt& s, AtomId lane) const {
+    const tile::Arg& arg = k.args[s.arg];
+    if (is_complex(arg.dtype) || loops_of(axes_of(s), -1).back() != lane) return false;
+    Dim stride = 1;
+    for (size_t i = s.forms.size(); i-- > 0; stride *= arg.shape[i]) {
+      const Form& f = s.forms[i];
+      if (f.whole) return false;
+      const bool last = i + 1 == s.forms.size();
+      if (mentions(f, lane) != last || (last && !starts_run(f, lane))) return false;
+      if (!last && !provably_divides(d.run, stride)) return false;
+      if (last && !same_in_run(f, arg.shape[i], lane)) return false;
+    }
+    return std::ranges::all_of(guards_, [&](const tile::Guard* g) {
+      return !applies(*g, axes_of(s), {}) || same_in_run(g->form, g->limit, lane);
+    });
+  }
+
+  // A kernel of maps alone, whose every access along the lanes moves runs: there, and only there, neighbours
+  // belong to one item.
+  void find_runs() {
+    if (d.run == 0) return;
+    AtomId lanes = -1;
+    for (const Item& item : k.body) {
+      const Stmt* s = stmt_of(item);
+      if (!s || combines(*s) || s->op == Op::read || s->op == Op::write) return;
+      const AtomId lane = lane_of(*s);
+      if (lane < 0) continue;
+      if (lanes >= 0 && lane != lanes) return;
+      lanes = lane;
+      if ((s->op == Op::load || s->op == Op::store) && !moves_runs(*s, lane)) return;
+    }
+    if (lanes < 0 || std::ranges::count(shared_, true) > 0) return;
+    const int64_t items = extent(lanes) / d.run;
+    if (extent(lanes) % d.run != 0 || items < kRunItems || items > limits_.items ||
+        !std::has_single_bit(static_cast<uint64_t>(items)))
+      return;
+    run_ = d.run;
+    items_ = static_cast<int>(items);
+  }
+
+  // What must hold for a run to be there; it does so for all of it or for none.
+  std::vector<std::string> run_conditions(const Stmt& s, AtomId lane) const {
+    std::vector<std::string> all = conditions(axes_of(s), lane);
+    if (s.op == Op::load) add_bounds(s, all);
+    return all;
+  }
+
+  void declare_run(const Stmt& s, AtomId lane) {
+    const std::string name = arg_names_[s.arg] + "_run";
+    int others = 0;
+    for (const auto& [other, array] : run_arrays_) others += other->arg == s.arg;
+    run_arrays_[&s] = others == 0 ? name : fmt::format("{}{}", name, others + 1);
+    const bool partial = s.op == Op::load && !run_conditions(s, lane).empty();
+    line("{} {}[{}]{};", memory_type_name(k.args[s.arg].dtype), run_arrays_[&s], run_,
+         partial ? " = {0}" : "");
+  }
+
+  // `how`: the dialect's access.
+  void move_run(const Stmt& s, AtomId lane, std::string_view how) {
+    open("");
+    line("const int {} = {}*item;", atom_names_[lane], run_);
+    const std::string condition = named(run_conditions(s, lane));
+    line("{}{}", condition.empty() ? "" : "if (" + condition + ") ",
+         fmt::format(fmt::runtime(how), run_arrays_.at(&s),
+                     fmt::format("{} + {}", arg_names_[s.arg], address(s))));
+    close();
+  }
+
+  void write_in_runs(std::span<const Stmt* const> statements, std::span<const AtomId> loops, AtomId lane) {
+    const auto outer = loops.first(loops.size() - 1), own = loops.last(1);
+    open_loops(outer, lane);
+    for (const Stmt* s : statements)
+      if (s->op == Op::load) declare_run(*s, lane), move_run(*s, lane, d.load_run);
+    for (const Stmt* s : statements)
+      if (s->op == Op::store) declare_run(*s, lane);
+    open_loops(own, lane);
+    for (const Stmt* s : statements) statement(*s, false);
+    close_loops(own);
+    for (const Stmt* s : statements)
+      if (s->op == Op::store) move_run(*s, lane, d.store_run);
+    close_loops(outer);
   }
 
   // ---- the head
@@ -861,7 +970,10 @@ class Writer {
       if (!d.unroll.empty() && (a == lane ? share(a) : extent(a)) <= kUnrolled) line("{}", d.unroll);
       if (a == lane) {
         open(fmt::format("for (int {0}_part = 0; {0}_part < {1}; ++{0}_part)", n, share(a)), n);
-        line("const int {0} = item + {1}*{0}_part;", n, items_);
+        if (run_ > 1)
+          line("const int {0} = {1}*item + {0}_part;", n, run_);
+        else
+          line("const int {0} = item + {1}*{0}_part;", n, items_);
       } else {
         open(fmt::format("for (int {0} = 0; {0} < {1}; ++{0})", n, extent(a)), n);
       }
@@ -947,6 +1059,10 @@ class Writer {
         else if (!declared(s->result))
           scalars_.insert(s->result);
       }
+    if (run_ > 1 && loops.back() == lane) {
+      write_in_runs(run, loops, lane);
+      return end;
+    }
     open_loops(loops, lane);
     for (const Stmt* s : run) statement(*s, false);
     close_loops(loops);
@@ -979,8 +1095,17 @@ class Writer {
     const std::vector<std::string> exists = conditions(axes, lane);
     const auto in = [&](size_t i) { return read(s.operands[i], lane, exists); };
     switch (s.op) {
-      case Op::load: return define(s.result, load(s, lane, exists));
+      case Op::load: {
+        if (const auto run = run_arrays_.find(&s); run != run_arrays_.end())
+          return define(s.result,
+                        math_.from_memory(fmt::format("{}[{}_part]", run->second, atom_names_[lane]),
+                                          k.args[s.arg].dtype));
+        return define(s.result, load(s, lane, exists));
+      }
       case Op::store: {
+        if (const auto run = run_arrays_.find(&s); run != run_arrays_.end())
+          return line("{}[{}_part] = {};", run->second, atom_names_[lane],
+                      bare(math_.to_memory(in(0), k.args[s.arg].dtype)));
         std::vector<std::string> when = exists;
         if (lane < 0 && items_ > 1) when.insert(when.begin(), "item == 0");
         const std::string condition = named(when), x = in(0);
@@ -1068,9 +1193,21 @@ class Writer {
     });
   }
 
+  // What must hold for a load to be inside, where no guard says so.
+  void add_bounds(const Stmt& s, std::vector<std::string>& all) const {
+    const Shape& shape = k.args[s.arg].shape;
+    for (size_t i = 0; i < s.forms.size(); ++i) {
+      const Form& f = s.forms[i];
+      if (f.whole) continue;
+      const bool is_wide = wide(f);
+      if (!provably_le(0, bound_of(f, false))) all.push_back(fmt::format("{} >= 0", form_text(f, is_wide)));
+      if (!provably_lt(bound_of(f, true), shape[i]) && !guarded_inside(f, shape[i], axes_of(s)))
+        all.push_back(fmt::format("{} < {}", form_text(f, is_wide), dim_text(shape[i])));
+    }
+  }
+
   std::string load(const Stmt& s, AtomId lane, std::vector<std::string> exists) {
     const tile::Arg& arg = k.args[s.arg];
-    const std::span<const AtomId> axes = axes_of(s);
     std::vector<std::string> gathered;
     size_t next = 0;
     const std::vector<std::string> points_exist = exists;
@@ -1082,12 +1219,8 @@ class Writer {
         if (!(arg.shape[i].lower() > 0)) exists.push_back(fmt::format("{} > 0", dim_text(arg.shape[i])));
         continue;
       }
-      const bool is_wide = wide(f);
-      if (!provably_le(0, bound_of(f, false)))
-        exists.push_back(fmt::format("{} >= 0", form_text(f, is_wide)));
-      if (!provably_lt(bound_of(f, true), arg.shape[i]) && !guarded_inside(f, arg.shape[i], axes))
-        exists.push_back(fmt::format("{} < {}", form_text(f, is_wide), dim_text(arg.shape[i])));
     }
+    add_bounds(s, exists);
     const std::string condition = named(exists);
     const std::string element =
         math_.from_memory(fmt::format("{}[{}]", arg_names_[s.arg], address(s, gathered)), arg.dtype);

@@ -1,8 +1,9 @@
 // Tile kernels as C text of a dialect: a grid block is a work-group.
 //
 // Of a value's axes one is laid over the items of the group, its lane axis (Kernel::vector; for a large value
-// without it another one); item i owns the elements i, i + items, ... of it. What an item owns lies in its
-// private variables. A value that another item reads lies in local memory, and so does scratch. A value
+// without it another one); item i owns the elements i, i + items, ... of it. Where a kernel only maps
+// elements that lie side by side, it owns a run of them, which one access moves. What an item owns lies in
+// its private variables. A value that another item reads lies in local memory, and so does scratch. A value
 // without a lane axis is computed by every item alike.
 //
 // Branches and loops are the same for the whole group, so that items may meet anywhere, but for votes and
