@@ -122,6 +122,25 @@ def test_knobs():
     assert "TENFOLD_THREADS" in tenfold("knobs").stdout
 
 
+@pytest.mark.parametrize("device", ["cpu", "opencl:0"])
+def test_probe(device):
+    done = tenfold("probe", "--device", device)
+    if device != "cpu" and done.returncode == 3 and "device" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    rows = ["memory", "arithmetic", "launch" if device != "cpu" else "fork"]
+    for name in rows:
+        line = next(line for line in done.stdout.splitlines() if line.startswith(name))
+        measured, record, _, ratio = line.split()[-4:]
+        assert float(measured) > 0 and float(record) > 0 and float(ratio) > 0
+    assert "record " in done.stdout and "TENFOLD_MACHINE" in done.stdout
+
+
+def test_probe_of_no_device():
+    done = tenfold("probe", "--device", "opencl:99")
+    assert done.returncode != 0 and "opencl:99" in done.stderr
+
+
 def test_devices(program):
     done = tenfold("devices")
     lines = done.stdout.splitlines()
