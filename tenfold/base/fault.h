@@ -14,6 +14,9 @@ inline constexpr std::string_view kFaults[] = {
     "algebra_select_not",     // swapped negation without swapped branches
     "batch_reduce_axes",      // a reduction counts its axes without the batch
     "compile_key_options",    // the in-memory cache ignores how a graph was compiled
+    "ctext_barrier",          // items do not meet before they read what others wrote
+    "ctext_reduce_lane",      // a reduction across items adds a wrong one
+    "ctext_run_stride",       // a run of elements begins within the one before
     "disk_cache_foreign",     // a file of another key is taken
     "donate_other_elements",  // memory is shared although other elements are read than written
     "grad_accumulate",        // the second use of a value replaces the cotangent of the first

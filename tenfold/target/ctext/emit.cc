@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tenfold/base/error.h"
+#include "tenfold/base/fault.h"
 
 namespace tenfold::ctext {
 namespace {
@@ -532,7 +533,7 @@ class Writer {
   // `how`: the dialect's access.
   void move_run(const Stmt& s, AtomId lane, std::string_view how) {
     open("");
-    line("const int {} = {}*item;", atom_names_[lane], run_);
+    line("const int {} = {}*item;", atom_names_[lane], fault("ctext_run_stride") ? run_ - 1 : run_);
     const std::string condition = named(run_conditions(s, lane));
     line("{}{}", condition.empty() ? "" : "if (" + condition + ") ",
          fmt::format(fmt::runtime(how), run_arrays_.at(&s),
@@ -654,7 +655,7 @@ class Writer {
   std::set<int> reads_, writes_;  // what items did to shared objects since they last met
 
   void meet() {
-    line("{}", d.barrier);
+    if (!fault("ctext_barrier")) line("{}", d.barrier);
     reads_.clear();
     writes_.clear();
   }
@@ -1406,8 +1407,9 @@ class Writer {
       line("{}[item] = {};", tree, mine);
       open(fmt::format("for (int half_step = {}; half_step > 0; half_step /= 2)", width / 2));
       line("{}", d.barrier);
+      const char* other = fault("ctext_reduce_lane") ? "[item + 1]" : "[item + half_step]";
       line("if (item < half_step) {}[item] = {};", tree,
-           bare(math_.combine(*s.prim, dtype, tree + "[item]", tree + "[item + half_step]")));
+           bare(math_.combine(*s.prim, dtype, tree + "[item]", tree + other)));
       close();
       line("{}", d.barrier);
       if (several || !loops.empty() || axis + 1 < s.over.size()) {
