@@ -13,11 +13,10 @@
 #include <fmt/ranges.h>
 
 #include "tenfold/base/error.h"
-#include "tenfold/base/hash.h"
 #include "tenfold/base/knobs.h"
+#include "tenfold/target/ctext/target.h"
 #include "tenfold/target/cuda/api.h"
 #include "tenfold/target/cuda/compiler.h"
-#include "tenfold/target/devices.h"
 
 namespace tenfold::cuda {
 namespace {
@@ -512,9 +511,10 @@ void CudaDevice::replay(std::shared_ptr<void>& kept, std::span<const int64_t> ke
   work();
 }
 
-class CudaTarget final : public DeviceTarget {
+class CudaTarget final : public ctext::TextTarget {
  public:
-  CudaTarget(int index, const Driver& cu, const Facts& facts) : device_(index, cu, facts), facts_(facts) {
+  CudaTarget(int index, const Driver& cu, const Facts& facts)
+      : TextTarget(ctext::kCuda), device_(index, cu, facts), facts_(facts) {
     int version = 0;
     cu.cuDriverGetVersion(&version);
     description_ = fmt::format("{}: compute capability {}.{}, {} units, {} MiB, driver for CUDA {}.{}",
@@ -527,54 +527,33 @@ class CudaTarget final : public DeviceTarget {
   std::string description() const override { return description_; }
   std::string_view machine() const override { return facts_.capability == 90 ? "h200" : "gpu"; }
 
-  std::vector<Code> compile(std::span<const tile::Kernel* const> kernels) override {
-    const std::vector<std::string> names = ctext::function_names(kernels);
-    const ctext::File file = ctext::emit(kernels, names, ctext::kCuda, kLimits);
-    const std::shared_ptr<LoadedModule> module = load(file.text, kernels[0]->name);
-    std::vector<Code> codes;
-    for (size_t i = 0; i < kernels.size(); ++i) {
-      auto loaded = std::make_shared<LoadedKernel>();
-      loaded->module = module;
-      loaded->function = file.functions[i];
-      const Current current(device_.cu, device_.context);
-      device_.check(device_.cu.cuModuleGetFunction(&loaded->handle, module->handle, names[i].c_str()),
-                    "looking it up", kernels[i]->name);
-      Code code;
-      code.name = kernels[i]->name;
-      code.symbols = loaded->function.symbols;
-      for (const auto& a : kernels[i]->args) code.arguments.push_back(size_of(a.dtype));
-      code.keep = std::move(loaded);
-      codes.push_back(std::move(code));
-    }
-    return codes;
-  }
-
-  std::string listing(const tile::Kernel& kernel, std::string_view what) override {
-    if (what != "c" && what != "asm") user_error("listing {}: {} has \"c\"", what, device_.name());
-    const tile::Kernel* const kernels[] = {&kernel};
-    return ctext::emit(kernels, ctext::function_names(kernels), ctext::kCuda, kLimits).text;
-  }
-
  private:
-  std::shared_ptr<LoadedModule> load(const std::string& text, const std::string& first_kernel) {
-    const std::string key = digest(text);
-    const std::lock_guard lock(mutex_);
-    if (const auto found = modules_.find(key); found != modules_.end())
-      if (auto module = found->second.lock()) return module;
+  const ctext::Limits& limits() const override { return kLimits; }
+
+  std::shared_ptr<void> build(const std::string& text, const std::string& first_kernel) override {
     const Image image = cuda::compile(text, facts_.capability, first_kernel);
     auto module = std::make_shared<LoadedModule>(device_);
     const Current current(device_.cu, device_.context);
     device_.check(device_.cu.cuModuleLoadData(&module->handle, image.binary.c_str()), "loading its code",
                   first_kernel);
-    modules_[key] = module;
     return module;
+  }
+
+  std::shared_ptr<void> kernel(std::shared_ptr<void> program, const std::string& name,
+                               const ctext::Function& function) override {
+    auto loaded = std::make_shared<LoadedKernel>();
+    loaded->module = std::static_pointer_cast<LoadedModule>(program);
+    loaded->function = function;
+    const Current current(device_.cu, device_.context);
+    device_.check(
+        device_.cu.cuModuleGetFunction(&loaded->handle, loaded->module->handle, function.name.c_str()),
+        "looking it up", name);
+    return loaded;
   }
 
   CudaDevice device_;
   Facts facts_;
   std::string description_;
-  std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<LoadedModule>> modules_;
 };
 
 const DeviceKind kKind{

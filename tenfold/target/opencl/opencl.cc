@@ -10,6 +10,7 @@
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
 #include "tenfold/runtime/disk_cache.h"
+#include "tenfold/target/ctext/target.h"
 #include "tenfold/target/opencl/api.h"
 
 namespace tenfold::opencl {
@@ -260,10 +261,10 @@ class ClDevice final : public Device {
   std::mutex launch_;
 };
 
-class ClTarget final : public DeviceTarget {
+class ClTarget final : public ctext::TextTarget {
  public:
   ClTarget(int index, const Api& cl, const DeviceFacts& facts, const std::optional<ctext::Limits>& limits)
-      : device_(index, cl, facts) {
+      : TextTarget(ctext::kOpenCl), device_(index, cl, facts) {
     const auto get = [&](Uint what) { return text_of(cl.clGetDeviceInfo, facts.id, what); };
     platform_ = text_of(cl.clGetPlatformInfo, facts.platform, kPlatformName);
     name_ = get(kDeviceName);
@@ -292,44 +293,24 @@ class ClTarget final : public DeviceTarget {
     return is_cpu_ ? "pocl" : name_.find("H200") != std::string::npos ? "h200" : "gpu";
   }
 
-  std::vector<Code> compile(std::span<const tile::Kernel* const> kernels) override {
-    const std::vector<std::string> names = ctext::function_names(kernels);
-    const ctext::File file = ctext::emit(kernels, names, ctext::kOpenCl, limits_);
-    const std::shared_ptr<BuiltProgram> program = build(file.text, kernels[0]->name);
-    std::vector<Code> codes;
-    for (size_t i = 0; i < kernels.size(); ++i) {
-      auto built = std::make_shared<BuiltKernel>();
-      built->program = program;
-      built->function = file.functions[i];
-      Int error = kSuccess;
-      built->handle = device_.cl.clCreateKernel(program->handle, names[i].c_str(), &error);
-      device_.check(error, "kernel " + kernels[i]->name, kernels[i]->name);
-      Code code;
-      code.name = kernels[i]->name;
-      code.symbols = built->function.symbols;
-      for (const auto& a : kernels[i]->args) code.arguments.push_back(size_of(a.dtype));
-      code.keep = std::move(built);
-      codes.push_back(std::move(code));
-    }
-    return codes;
-  }
-
-  std::string listing(const tile::Kernel& kernel, std::string_view what) override {
-    if (what != "c" && what != "asm") user_error("listing {}: {} has \"c\"", what, device_.name());
-    const tile::Kernel* const kernels[] = {&kernel};
-    return ctext::emit(kernels, ctext::function_names(kernels), ctext::kOpenCl, limits_).text;
-  }
-
  private:
-  std::shared_ptr<BuiltProgram> build(const std::string& text, const std::string& first_kernel) {
+  const ctext::Limits& limits() const override { return limits_; }
+
+  std::shared_ptr<void> build(const std::string& text, const std::string& first_kernel) override {
     const std::string key = digest(identity_ + "\n" + text);
-    const std::lock_guard lock(mutex_);
-    if (const auto found = programs_.find(key); found != programs_.end())
-      if (auto program = found->second.lock()) return program;
-    auto program = from_cache(key);
-    if (!program) program = from_source(key, text, first_kernel);
-    programs_[key] = program;
-    return program;
+    if (auto program = from_cache(key)) return program;
+    return from_source(key, text, first_kernel);
+  }
+
+  std::shared_ptr<void> kernel(std::shared_ptr<void> program, const std::string& name,
+                               const ctext::Function& function) override {
+    auto built = std::make_shared<BuiltKernel>();
+    built->program = std::static_pointer_cast<BuiltProgram>(program);
+    built->function = function;
+    Int error = kSuccess;
+    built->handle = device_.cl.clCreateKernel(built->program->handle, function.name.c_str(), &error);
+    device_.check(error, "kernel " + name, name);
+    return built;
   }
 
   std::shared_ptr<BuiltProgram> from_cache(const std::string& key) {
@@ -383,8 +364,6 @@ class ClTarget final : public DeviceTarget {
   std::string platform_, name_, identity_, options_, description_;
   bool is_cpu_ = false;
   ctext::Limits limits_;
-  std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<BuiltProgram>> programs_;
 };
 
 const DeviceKind kKind{
