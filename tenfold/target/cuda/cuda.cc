@@ -27,7 +27,8 @@ constexpr int64_t kKeptShare = 8;                       // released buffers are 
 constexpr size_t kStageBytes = size_t{4} << 20;         // of pinned memory, twice
 constexpr size_t kStagedLeast = size_t{64} << 10;       // smaller copies are the driver's own
 constexpr size_t kNamesMost = 8;                        // of kernels that an error lists
-constexpr size_t kGraphsMost = 4;                       // of one program: calls that take turns with buffers
+constexpr size_t kWorkspaceRecorded = size_t{16} << 20;  // bytes that a graph may keep for one launch
+constexpr size_t kGraphsMost = 4;                        // of one program: calls that take turns with buffers
 
 // Errors of a kernel or of the machine, after which the context takes no call.
 bool loses_context(Result error) {
@@ -302,6 +303,7 @@ class CudaDevice final : public Device {
     if (!recording) return {allocate(bytes), bytes};
     for (const Workspace& w : recording->workspaces)
       if (w.bytes >= bytes) return w;  // one launch after the other
+    if (bytes > kWorkspaceRecorded) throw DeviceError("a workspace that is too large for a graph to keep");
     return recording->workspaces.emplace_back(Workspace{allocate(bytes), bytes});
   }
 
