@@ -74,7 +74,9 @@ class CudaOnHost : public ::testing::Test {
     const std::string file = (folder_ / "kernels.cc").string(), library = (folder_ / "kernels.so").string();
     std::ofstream(file) << source_.str();
     const std::string command = fmt::format(
-        "{} -std=c++20 -w -O0 -ffp-contract=off -fPIC -shared -o {} {} 2>&1", TENFOLD_CXX, library, file);
+        "{} -std=c++20 -w -O0 -ffp-contract=off -fsanitize=alignment -fsanitize-undefined-trap-on-error "
+        "-fPIC -shared -o {} {} 2>&1",
+        TENFOLD_CXX, library, file);
     ASSERT_EQ(std::system(command.c_str()), 0) << command;
     void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
     ASSERT_TRUE(handle) << dlerror();
