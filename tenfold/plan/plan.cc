@@ -48,6 +48,8 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   double lanes = m.vector_bytes / 4.0, width = 1;
   if (kernel.vector >= 0)
     width = std::min(lanes, static_cast<double>(kernel.atoms[kernel.vector].extent.hint()));
+  // Where parts of a vector run alone, blocks of few elements run side by side in a unit.
+  const double side = m.warp_bytes > 0 ? std::clamp(blocks / m.units, 1.0, lanes / width) : 1;
   const double moved = t.memory_read + t.memory_written;
   const auto touched =
       static_cast<double>(t.counts.bytes_read + t.counts.bytes_written + t.counts.scratch_bytes);
@@ -58,7 +60,7 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   const double far = moved + (around ? 0 : t.memory_written);
   c.memory_seconds = (near ? moved / m.shared_bandwidth : far / m.memory_bandwidth) +
                      std::max(0.0, touched - moved) / m.cache_bandwidth;
-  c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width);
+  c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width / side);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
                 (near ? 0.1 : m.exposed) * std::min(c.memory_seconds, c.compute_seconds) +
                 t.issued * m.issue / lanes;
@@ -265,7 +267,6 @@ class Planner {
     try {
       Instances all = build_instances(flat_, units, outs);
       Axes axes = classify(flat_, all);
-      Choice choice = first_choice(flat_, all, axes, seen_by(all, axes), unroll(all, axes));
       auto attempt_on = [&](const Instances& all, const Choice& c) {
         try {
           Lowered l = lower(flat_, all, c, machine_);
@@ -282,7 +283,15 @@ class Planner {
         }
       };
       auto attempt = [&](const Choice& c) { attempt_on(all, c); };
+      tile::Machine seen = seen_by(all, axes);
+      Choice choice = first_choice(flat_, all, axes, seen, unroll(all, axes));
       attempt(choice);
+      // What a group keeps of fewer elements may fit.
+      while (!best.fits && !axes.time.empty() && seen.warp_bytes > 0 && seen.vector_bytes > seen.warp_bytes) {
+        seen.vector_bytes /= 2;
+        choice = first_choice(flat_, all, axes, seen, unroll(all, axes));
+        attempt(choice);
+      }
       for (const Packing& p : packings(flat_, all, axes, machine_, unroll(all, axes)))
         attempt_on(p.all, p.choice);
       size_t times = axes.time.size();

@@ -394,6 +394,7 @@ TEST(Plan, HalvesPutSideBySide) {
   const Graph uneven{{x}, {concatenate({x * 2.0, slice(x, {0, 0}, {6, 3}, {1, 1})}, 1)}, {}};
   check(uneven);
   EXPECT_GT(count(text(uneven), "select"), 0);
+}
 TEST(Plan, AScanIsSpreadOverTheUnitsOfAGpu) {
   const auto tile_of = [](int64_t n, std::string_view machine) {
     Type t{Dtype::f32, {n}};
@@ -410,6 +411,24 @@ TEST(Plan, AScanIsSpreadOverTheUnitsOfAGpu) {
   EXPECT_EQ(tile_of(1 << 20, "h200"), Tile(4096, 256));
   EXPECT_EQ(tile_of(4096, "gpu"), Tile(128, 32));
   EXPECT_EQ(tile_of(4096, "avx512"), Tile(32, 128));
+}
+TEST(Plan, WhatAStepKeepsFitsAGroupOfFewerElements) {
+  // A policy of 64 units inside: of 256 elements, what a step keeps is more than a group of a GPU shares.
+  constexpr int64_t kElements = 1 << 20, kUnits = 64;
+  Type t{Dtype::f32, {kElements}};
+  int64_t scope = fresh_scope();
+  NodeRef step = parameter(0, {Dtype::i64, {}}, scope), c = parameter(1, t, scope);
+  NodeRef x = in(0, {kElements}), u = in(1, {1, kUnits}), v = in(2, {kUnits, kUnits}), w = in(3, {kUnits, 1});
+  NodeRef hidden = map("abs", {contract(reshape(c, {kElements, 1}), u, "bi,ij->bj")});
+  NodeRef next =
+      reshape(contract(map("abs", {contract(hidden, v, "bi,ij->bj")}), w, "bi,ij->bj"), {kElements});
+  const NodeRef last = item(scan_of(close({step, c}, {next}), {x}, 1, 0, 64), 0);
+  const tile::Machine& gpu = tile::machine("h200");
+  const plan::Plan p = plan::make_plan({{x, u, v, w}, {last}, {}}, gpu, {});
+  ASSERT_EQ(p.steps.size(), 1u);
+  const tile::Kernel& k = *std::get<plan::Launch>(p.steps[0].what).kernel;
+  EXPECT_LE(tile::scratch_bytes(k), gpu.cache);
+  EXPECT_GE(tile::blocks(k).value(), 2 * gpu.units);
 }
 TEST(Plan, TrajectoryThatIsNormalisedOverTime) {
   Type t{Dtype::f32, {1, 17}};
