@@ -355,7 +355,7 @@ class Counter {
       scope.bytes += box.bytes;
       if (fits && !(in_grid_ && is_scratch(box))) {
         set_misses(box);
-      } else {
+      } else if (!is_scratch(box) || box.bytes > cache_ / 2) {  // small scratch stays, used again and again
         for (double& miss : box.miss) miss *= trips;
       }
     }
