@@ -21,7 +21,7 @@ def measure(peers):
             cases = {"folded": {**case, "folded": True}, "single": {**case, "folded": False}}
             try:
                 timings = interleave(
-                    {"folded": peers["tenfold"], "single": peers["tenfold2"]}, cases, rounds=3
+                    {"folded": peers["tenfold"], "single": peers["tenfold2"]}, cases, rounds=5
                 )
                 measured = ratio(timings, "folded", "single")
                 predicted = peers["tenfold"].call(

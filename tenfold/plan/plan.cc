@@ -26,7 +26,8 @@ constexpr size_t kCousins = 32;  // a value of more users than this does not mak
 // bytes may, for differences that small are a tie.
 constexpr double kLaunchWorth = 3e-3, kTie = 0.02;
 
-constexpr double kTaken = 0.03;  // of what stands under a vote: it is rare, or packed
+constexpr double kTaken = 0.03;   // of what stands under a vote: it is rare, or packed
+constexpr double kExposed = 0.1;  // of the lesser of arithmetic and memory: what the greater does not hide
 
 struct Candidate {
   Lowered lowered;
@@ -62,8 +63,7 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
                      std::max(0.0, touched - moved) / m.cache_bandwidth;
   c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width / side);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
-                (near ? 0.1 : m.exposed) * std::min(c.memory_seconds, c.compute_seconds) +
-                t.issued * m.issue / lanes;
+                kExposed * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;
   c.seconds = c.serial ? m.serial_launch + work : m.launch + work / units;
   return c;

@@ -20,7 +20,6 @@ constexpr Machine kMachines[] = {
      .memory_bandwidth = 25e9,
      .shared_bandwidth = 40e9,
      .scalar_rate = 70e9,
-     .exposed = 0.9,
      .launch = 1e-6,
      .issue = 1e-9,
      .serial_limit = 5e-6},
@@ -78,10 +77,10 @@ const Machine& machine(std::string_view name) {
 }
 
 std::string hash(const Machine& m) {
-  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
+  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
                             m.vector_bytes, m.warp_bytes, m.registers, m.cache, m.memory_bandwidth,
-                            m.shared_cache, m.shared_bandwidth, m.cache_bandwidth, m.scalar_rate, m.exposed,
-                            m.launch, m.serial_launch, m.call, m.issue, m.serial_limit));
+                            m.shared_cache, m.shared_bandwidth, m.cache_bandwidth, m.scalar_rate, m.launch,
+                            m.serial_launch, m.call, m.issue, m.serial_limit));
 }
 
 }  // namespace tenfold::tile

@@ -21,8 +21,6 @@ struct Machine {
   double shared_bandwidth = 22e9;   // bytes/s of it, one unit
   double cache_bandwidth = 90e9;    // bytes/s of the cache, one unit
   double scalar_rate = 35e9;        // cost units/s of one unit when vectorised
-  double exposed = 0.1;             // part of the lesser of arithmetic and memory's time that the greater
-                                    // does not hide
   double launch = 2e-6;             // s, a parallel region
   double serial_launch = 0.1e-6;    // s, a launch run by the calling thread alone
   double call = 1e-6;               // s, a call of a compiled function from Python, before its first launch
