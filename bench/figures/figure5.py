@@ -16,7 +16,7 @@ def measure(peers):
         for envs in SIZES:
             if envs * state > LIMIT:
                 continue
-            steps = int(np.clip(WORK * 4 // (envs * state), 16, 1024))
+            steps = int(np.clip(WORK * 4 // (envs * state), 16, 8192))
             case = {"work": "scan", "envs": envs, "state_bytes": state, "steps": steps}
             cases = {"folded": {**case, "folded": True}, "single": {**case, "folded": False}}
             try:
