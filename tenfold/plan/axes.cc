@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <initializer_list>
 #include <set>
 
@@ -10,17 +11,6 @@ namespace {
 void collect(const Forms& forms, std::set<AtomId>& into) {
   for (const Form& f : forms)
     for (const Term& t : f.terms) into.insert(t.atom);
-}
-
-// The memory step of an atom in a buffer of this shape, 0 if it does not move.
-Dim stride(const Shape& shape, const Forms& dims, AtomId a) {
-  Dim step = 0, row = 1;
-  for (size_t d = dims.size(); d-- > 0;) {
-    for (const Term& t : dims[d].terms)
-      if (t.atom == a) step += t.coef * row;
-    row = row * shape[d];
-  }
-  return step;
 }
 
 // What an element of a load or store is worth (below 0: costs) when vectors lie along `a`: neighbours in
@@ -40,6 +30,16 @@ double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dim
 }
 
 }  // namespace
+
+Dim stride(const Shape& shape, const Forms& dims, AtomId a) {
+  Dim step = 0, row = 1;
+  for (size_t d = dims.size(); d-- > 0;) {
+    for (const Term& t : dims[d].terms)
+      if (t.atom == a) step += t.coef * row;
+    row = row * shape[d];
+  }
+  return step;
+}
 
 Axes classify(const Flat& flat, const Instances& all) {
   Axes axes;
@@ -97,6 +97,26 @@ Axes classify(const Flat& flat, const Instances& all) {
   return axes;
 }
 
+// Axes that a contraction's result takes from one operand alone: along them the other is used again. Beside
+// the vector axis one is enough, the longest; where vectors lie along the sum, one of either operand.
+static std::set<AtomId> rows_of_tiles(const Instances& all, AtomId vector) {
+  std::set<AtomId> rows;
+  for (const Inst& x : all.insts) {
+    if (x.kind != Inst::Kind::contract) continue;
+    std::vector<AtomId> own;
+    std::set<AtomId> result, sides[2];
+    collect(x.dims, result);
+    for (int k : {0, 1})
+      if (x.inputs[k].inst >= 0) collect(all.insts[x.inputs[k].inst].dims, sides[k]);
+    for (AtomId a : result)
+      if (a != vector && sides[0].contains(a) != sides[1].contains(a)) own.push_back(a);
+    std::ranges::stable_sort(own, std::greater{}, [&](AtomId a) { return all.space.extent(a).hint(); });
+    own.resize(std::min<size_t>(own.size(), result.contains(vector) ? 1 : 2));
+    rows.insert(own.begin(), own.end());
+  }
+  return rows;
+}
+
 Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, const tile::Machine& machine,
                     int unroll) {
   (void)flat;
@@ -104,10 +124,7 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
   c.vector = axes.vector;
   c.atoms.resize(all.space.size());
   int64_t lanes = machine.vector_bytes / 4;
-  std::set<AtomId> contracted;  // axes of a contraction's result
-  for (const Inst& i : all.insts) {
-    if (i.kind == Inst::Kind::contract) collect(i.dims, contracted);
-  }
+  const std::set<AtomId> contracted = rows_of_tiles(all, axes.vector);
   // Rows of a contraction's tile: the height whose last tile has least to spare, of those the tallest.
   auto height = [&](const Dim& n) -> int64_t {
     if (!n.is_const()) return 4;

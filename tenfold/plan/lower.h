@@ -28,6 +28,9 @@ struct Choice {
   AtomId around = -1;         // a loop around both their making and their use
 };
 
+// The memory step of an atom in a buffer of this shape, 0 if it does not move.
+Dim stride(const Shape&, const Forms& dims, AtomId);
+
 // Which atoms may be parallel, and a good first choice. `unroll`: vectors side by side along the vector atom.
 struct Axes {
   std::vector<AtomId> parallel, sequential, time;

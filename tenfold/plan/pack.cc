@@ -72,13 +72,34 @@ Site find_site(const Instances& all, const Axes& axes) {
   return best;
 }
 
+// Operands that vectors would gather, again in each turn of a loop that they do not depend on.
+std::set<int> gathered(const Instances& all, const Axes& axes) {
+  std::set<int> found;
+  for (const Inst& x : all.insts) {
+    if (x.kind != Inst::Kind::contract) continue;
+    for (const auto& use : x.inputs) {
+      const Inst& p = all.insts[use.inst];
+      if (p.kind != Inst::Kind::load || !has(p.dims, axes.vector)) continue;
+      const bool again =
+          std::ranges::any_of(axes.sequential, [&](AtomId a) { return has(x.dims, a) && !has(p.dims, a); });
+      if (again && !(stride(p.shape, p.dims, axes.vector) == Dim(1))) found.insert(use.inst);
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes& axes,
                               const tile::Machine& machine, int unroll) {
   if (!axes.time.empty() || axes.vector < 0) return {};
+  std::vector<Packing> out;
+  if (std::set<int> found = gathered(all, axes); !found.empty()) {
+    out.push_back({all, first_choice(flat, all, axes, machine, unroll)});
+    out.back().choice.packed = std::move(found);
+  }
   const Site site = find_site(all, axes);
-  if (site.contraction < 0) return {};
+  if (site.contraction < 0) return out;
   const Inst& contraction = all.insts[site.contraction];
   const int64_t rows = all.space.extent(site.rows).value();
   const double strip = machine.vector_bytes / 4.0 * unroll;  // elements of a tile along its vectors
@@ -104,7 +125,6 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
                    [&](int64_t d) { return static_cast<double>(d) * rest * line <= cache / 4; });
   }
 
-  std::vector<Packing> out;
   std::set<int64_t> tried;
   // All rows in a block, or as few as give each unit blocks of its own.
   for (const double enough : {1.0, 2.0 * machine.units}) {
@@ -127,7 +147,8 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
       std::erase(order, a);
       if (a >= 0 && p.choice.atoms[a].loop) order.insert(order.begin(), a);
     }
-    p.choice.packed = {site.operand};
+    p.choice.packed = gathered(p.all, mine);
+    p.choice.packed.insert(site.operand);
     p.choice.around = around;
     out.push_back(std::move(p));
   }

@@ -27,6 +27,7 @@ constexpr size_t kCousins = 32;  // a value of more users than this does not mak
 constexpr double kLaunchWorth = 3e-3, kTie = 0.02;
 
 constexpr double kTaken = 0.03;   // of what stands under a vote: it is rare, or packed
+constexpr double kGather = 40;    // scalar operations that an element costs which vectors gather or scatter
 constexpr double kExposed = 0.1;  // of the lesser of arithmetic and memory: what the greater does not hide
 
 struct Candidate {
@@ -61,7 +62,8 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   const double far = moved + (around ? 0 : t.memory_written);
   c.memory_seconds = (near ? moved / m.shared_bandwidth : far / m.memory_bandwidth) +
                      std::max(0.0, touched - moved) / m.cache_bandwidth;
-  c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width / side);
+  c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width / side) +
+                      t.gathered * kGather / m.scalar_rate;
   double work = std::max(c.memory_seconds, c.compute_seconds) +
                 kExposed * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;

@@ -220,6 +220,7 @@ class Counter {
     }
     traffic.voted = voted_;
     traffic.issued = issued_;
+    traffic.gathered = gathered_;
     traffic.chain = chain_;
     return traffic;
   }
@@ -450,8 +451,31 @@ class Counter {
       w_.forms.push_back(resolved);
     }
     const double points = existing_points(stmt, object, first);
+    if (scattered(stmt, object, first)) gathered_ += points;
     add_box(stmt, object, first, gather, writes);
     return points * static_cast<double>(w_.objects[object].element);
+  }
+
+  // Do neighbours along the vectors lie apart in memory? Not where another axis takes the whole of each
+  // record.
+  bool scattered(const Stmt& stmt, int object, int form) const {
+    constexpr int64_t kRecord = 8;  // elements
+    if (kernel_.vector < 0 || std::ranges::find(stmt.axes, kernel_.vector) == stmt.axes.end()) return false;
+    const auto step = [&](AtomId atom) {
+      const int64_t* shape = w_.shapes.data() + w_.objects[object].shape;
+      int64_t sum = 0, row = 1;
+      for (int d = static_cast<int>(stmt.forms.size()) - 1; d >= 0; --d) {
+        const Linear& f = w_.forms[form + d];
+        for (int t = f.terms; t < f.end; ++t)
+          if (w_.terms[t].atom == atom) sum += w_.terms[t].coef * row;
+        row *= shape[d];
+      }
+      return sum;
+    };
+    const int64_t along = step(kernel_.vector);
+    if (along == 0 || along == 1) return false;
+    return along > kRecord ||
+           std::ranges::none_of(stmt.axes, [&](AtomId a) { return w_.extent[a] == along && step(a) == 1; });
   }
 
   bool is_known(const Stmt& stmt, AtomId atom) const {
@@ -863,7 +887,7 @@ class Counter {
   double times_ = 1;  // how often the current statement is executed
   double votes_ = 1;  // the part of it that stems from votes
   double read_ = 0, written_ = 0, scratch_ = 0, flops_ = 0, voted_ = 0, statements_ = 0, issued_ = 0,
-         chain_ = 0;
+         gathered_ = 0, chain_ = 0;
   bool under_vote_ = false;
   bool in_grid_ = false;
 };

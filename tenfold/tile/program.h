@@ -259,9 +259,10 @@ struct Traffic {
   double memory_read = 0;  // bytes from beyond a cache of the given capacity: what a loop touches again while
                            // it all fits is read once
   double memory_written = 0;
-  double voted = 0;   // of counts.flops, those that stand under a vote
-  double issued = 0;  // of counts.statements, those that are neither constants nor under a vote
-  double chain = 0;   // longest dependent chain of scalar operations in one block
+  double voted = 0;     // of counts.flops, those that stand under a vote
+  double issued = 0;    // of counts.statements, those that are neither constants nor under a vote
+  double gathered = 0;  // elements loaded or stored one by one, as they do not lie together along the vectors
+  double chain = 0;     // longest dependent chain of scalar operations in one block
 };
 Traffic count(const Kernel&, int64_t cache_bytes, const std::map<std::string, int64_t>& symbols = {},
               double vote = 1.0);
