@@ -1,4 +1,4 @@
-"""The figures of issue 3: `scripts/bench [figure ...]`, 1 to 7, all by default.
+"""The figures: `scripts/bench [figure ...]`, 1 to 9, all by default.
 
 Prints a table, writes bench/results/<machine>.json and a plot beside it. Figures that were not asked for
 keep what an earlier run wrote. Exits with 1 where a figure is missed or impossible. Nothing else should run.
@@ -74,7 +74,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("figures", nargs="*", type=int, choices=range(1, 8), metavar="figure")
+    parser.add_argument("figures", nargs="*", type=int, choices=range(1, 10), metavar="figure")
     parser.add_argument(
         "--results", type=pathlib.Path, default=RESULTS, help="folder of the JSON and the plot"
     )
@@ -84,7 +84,7 @@ def main():
     path = options.results / f"{name}.json"
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
     peers, failed = Peers(), False
-    for number in options.figures or range(1, 8):
+    for number in options.figures or range(1, 10):
         module = importlib.import_module(f"figures.figure{number}")
         print(f"{number}. {module.TITLE}", flush=True)
         harness.notes.clear()

@@ -1,4 +1,4 @@
-"""One module a figure of issue 3: TITLE and measure(peers) -> [Row].
+"""One module a figure: TITLE and measure(peers) -> [Row].
 
 `peers` gives contenders by module name, started when first asked.
 """

@@ -1,13 +1,28 @@
-"""CartPole by hand in NumPy: f32, in place, small batches that stay in cache (one core)."""
+"""NumPy: CartPole by hand (f32, in place, small batches that stay in cache, one core), and products."""
 
 import numpy as np
 from harness import Prepared
+
+from . import products
 
 LIMIT = np.float32(12 * 2 * np.pi / 360)
 f = np.float32
 
 
 def prepare(case):
+    return _product(case) if case["work"] == "product" else _cartpole(case)
+
+
+def _product(case):
+    arrays, kept = products.operands(case), {}
+
+    def run():
+        kept["y"] = arrays[0] @ arrays[1]
+
+    return Prepared(run, lambda: {"y": kept["y"][:64]}, products.flops(case))
+
+
+def _cartpole(case):
     envs, steps = case["envs"], case["steps"]
     random = np.random.Generator(np.random.SFC64(7))
     x, v, theta, omega = state = random.random((4, envs), dtype="f4") * f(0.1) - f(0.05)

@@ -7,13 +7,14 @@ from harness import Prepared
 
 import tenfold as tn
 
-from . import ops, policy_weights
+from . import ops, policy_weights, products
 
 FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 
 
 def prepare(case):
-    return {"cartpole": _cartpole, "op": _memory, "scan": _scan}[case["work"]](case)
+    works = {"cartpole": _cartpole, "op": _memory, "scan": _scan, "product": _product, "attention": _product}
+    return works[case["work"]](case)
 
 
 def mlp(weights, hidden):
@@ -121,6 +122,28 @@ def explained(op, size):
         arrays.insert(0, tn.random.key(3))
     e = tn.explain(_functions()[op], *arrays, donate=("p", "m", "v") if op == "adam" else ())
     return {"launches": e.launches, "bytes": e.bytes_read + e.bytes_written, "least": e.bytes_least}
+
+
+# ---- figures 8 and 9
+
+
+def _attention(q, k, v):
+    scores = tn.einsum("hqd,hkd->hqk", q, k) * q.shape[-1] ** -0.5
+    e = tn.exp(scores - tn.max(scores, axis=-1, keepdims=True))
+    return tn.einsum("hqk,hkd->hqd", e / tn.sum(e, axis=-1, keepdims=True), v)
+
+
+def _product(case):
+    call = tn.jit(tn.matmul if case["work"] == "product" else _attention)
+    arrays, kept = [tn.asarray(a) for a in products.operands(case)], {}
+
+    def run():
+        kept["y"] = y = call(*arrays)
+        np.asarray(y)
+
+    rows = slice(0, 64)
+    cut = (lambda y: y[rows]) if case["work"] == "product" else (lambda y: y[:, rows])
+    return Prepared(run, lambda: {"y": cut(np.asarray(kept["y"]))}, products.flops(case))
 
 
 # ---- figure 5: a simulator of adjustable state, K steps in one launch or one launch a step

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from harness import THREADS, Prepared
 
-from . import ops, policy_weights
+from . import ops, policy_weights, products
 
 torch.set_num_threads(THREADS)
 STEPS_A_CALL = 10
@@ -14,7 +14,8 @@ LIMIT = 12 * 2 * np.pi / 360
 def prepare(case):
     torch._dynamo.reset()
     with torch.no_grad():
-        prepared = _cartpole(case) if case["work"] == "cartpole" else _memory(case)
+        works = {"cartpole": _cartpole, "op": _memory, "product": _product, "attention": _product}
+        prepared = works[case["work"]](case)
     run = prepared.run
 
     def without_gradients():
@@ -124,3 +125,16 @@ def _memory(case):
         )
 
     return Prepared(run, outputs, 1)
+
+
+def _product(case):
+    arrays, kept = [torch.from_numpy(a) for a in products.operands(case)], {}
+    call = torch.mm if case["work"] == "product" else torch.nn.functional.scaled_dot_product_attention
+    if case["work"] == "attention":
+        arrays = [a[None] for a in arrays]  # it wants a batch
+
+    def run():
+        kept["y"] = call(*arrays)
+
+    cut = (lambda y: y[:64]) if case["work"] == "product" else (lambda y: y[0, :, :64])
+    return Prepared(run, lambda: {"y": cut(kept["y"]).numpy()}, products.flops(case))

@@ -112,6 +112,7 @@ Forms Lowering::kept_dims(int i) const {
 }
 
 ValueId Lowering::scratch_of(int i, Dtype d) {
+  if (auto place = place_of_.find(i); place != place_of_.end()) return scratch_of(place->second, d);
   auto [at, fresh] = scratch_.try_emplace(i, -1);
   if (fresh) {
     std::vector<AtomId> ax;

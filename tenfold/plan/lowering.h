@@ -50,6 +50,7 @@ class Lowering {
     for (size_t i = 0; i < n_; ++i) every[i] = static_cast<int>(i);
     nests_ = emit(every, 0, std::set<int>{});
     find_kept();
+    find_places();
   }
 
   Lowered finish();
@@ -72,6 +73,7 @@ class Lowering {
   std::vector<Nest> nests_;
   std::set<int> kept_, memory_accumulators_, resumed_, written_;
   std::unordered_map<int, ValueId> scratch_, variables_;
+  std::unordered_map<int, int> place_of_;  // kept value -> the one that it takes the place of in scratch
   Online online_;
   std::set<int> running_, rescaled_;  // accumulators that have begun; those that a running maximum has scaled
   std::map<int, int> input_arg_, output_arg_;  // op -> argument
@@ -100,6 +102,7 @@ class Lowering {
   std::vector<Nest> emit(const IntList& insts, size_t depth, const std::set<int>& begun);
   bool memory_carry(int i) const;
   void find_kept();
+  void find_places();
   void scan_scope(const std::vector<Nest>& nests, std::vector<int>& visible);
   static bool found_at_level(const std::vector<Nest>& nests, int i);
   IntList carries_of(const Nest& loop) const;

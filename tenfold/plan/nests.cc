@@ -321,6 +321,68 @@ void Lowering::find_kept() {
       for (const auto& u : inst(static_cast<int>(i)).inputs) kept_.insert(u.inst);
 }
 
+// A value that is made, element by element, of a kept one that nobody reads later takes its place in scratch.
+void Lowering::find_places() {
+  if (std::ranges::any_of(all_.scope_time, [](AtomId a) { return a >= 0; })) return;
+  struct Leaf {
+    const IntList* list;
+    std::vector<const Nest*> around;
+  };
+  std::vector<Leaf> leaves;
+  std::vector<const Nest*> around;
+  std::function<void(const std::vector<Nest>&)> walk = [&](const std::vector<Nest>& nests) {
+    for (const Nest& n : nests) {
+      if (n.atom < 0) {
+        leaves.push_back({&n.leaf, around});
+        continue;
+      }
+      around.push_back(&n);
+      walk(n.children);
+      around.pop_back();
+    }
+  };
+  walk(nests_);
+  auto in = [](const IntList& list, int i) { return std::ranges::find(list, i) != list.end(); };
+  std::vector<int> made(n_, -1), times(n_, 0),
+      last(n_, -1);  // the leaf that makes it, how many do, the last to read
+  for (size_t l = 0; l < leaves.size(); ++l)
+    for (int i : *leaves[l].list) {
+      made[i] = static_cast<int>(l);
+      ++times[i];
+      for (int p : real_inputs(i)) last[p] = std::max(last[p], static_cast<int>(l));
+    }
+  auto fit = [&](int i) { return inst(i).kind == Inst::Kind::compute && kept_.contains(i) && times[i] == 1; };
+  std::set<int> taken;
+  for (size_t l = 0; l < leaves.size(); ++l) {
+    const IntList& list = *leaves[l].list;
+    if (!find_votes(list).empty()) continue;
+    for (int i : list) {
+      if (!fit(i)) continue;
+      std::set<int> above{i};  // what i is made of, here
+      for (auto x = std::find(list.rbegin(), list.rend(), i); x != list.rend(); ++x)
+        if (above.contains(*x))
+          for (int p : real_inputs(*x)) above.insert(p);
+      for (int p : above) {
+        if (p == i || !fit(p) || in(list, p) || taken.contains(p) || last[p] != static_cast<int>(l)) continue;
+        if (!(kept_dims(p) == kept_dims(i)) || dtype(p) != dtype(i)) continue;
+        const auto readers = std::ranges::count_if(users_[p], [&](int u) { return in(list, u); });
+        const auto reader = std::ranges::find_if(users_[p], [&](int u) { return in(list, u); });
+        if (readers != 1 || !above.contains(*reader)) continue;
+        const std::vector<AtomId> own = space_atoms(kept_dims(p));
+        const auto& here = leaves[l].around;
+        const auto& there = leaves[static_cast<size_t>(made[p])].around;
+        bool once = true;  // each element is read once after it was made
+        for (size_t d = 0; d < here.size(); ++d)
+          once = once && ((d < there.size() && here[d] == there[d]) || contains(own, here[d]->atom));
+        if (!once) continue;
+        place_of_[i] = p;
+        taken.insert(p);
+        break;
+      }
+    }
+  }
+}
+
 void Lowering::scan_scope(const std::vector<Nest>& nests, std::vector<int>& visible) {
   IntList added;
   auto show = [&](int i) {

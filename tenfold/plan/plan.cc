@@ -294,8 +294,10 @@ class Planner {
         choice = first_choice(flat_, all, axes, seen, unroll(all, axes));
         attempt(choice);
       }
-      for (const Packing& p : packings(flat_, all, axes, machine_, unroll(all, axes)))
-        attempt_on(p.all, p.choice);
+      for (int vectors = unroll(all, axes); vectors > 0; vectors /= 2) {
+        for (const Packing& p : packings(flat_, all, axes, machine_, vectors)) attempt_on(p.all, p.choice);
+        if (best.fits) break;  // else what is kept of narrower tiles may fit
+      }
       size_t times = axes.time.size();
       if (choice.order.size() > times + 1 && (search || best.lowered.buffers.empty() || !best.fits)) {
         Choice other = choice;

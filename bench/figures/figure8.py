@@ -1,0 +1,33 @@
+"""f32 matrix products against the best library at each shape."""
+
+import functools
+
+from harness import Row, geomean, interleave, ratio
+from peers import products
+
+TITLE = "Matrix products (GFLOP/s)"
+
+
+def against(figure, peers, cases, label):
+    """Rows of tenfold over the best peer, and the ratios."""
+    ratios = []
+    for case in cases:
+        check = functools.partial(lambda case, _, outputs: products.check(case, outputs), case)
+        timings = interleave(peers, case, check, seconds=0.1)
+        for name, t in timings.items():
+            yield Row(figure, f"{label(case)}, {name}", t.units / t.seconds / 1e9, "GFLOP/s"), None
+        peer = min((n for n in timings if n != "tenfold"), key=lambda n: timings[n].seconds, default=None)
+        ratios.append(ratio(timings, "tenfold", peer))
+        yield Row(figure, f"{label(case)}, tenfold / {peer}", ratios[-1], "x"), ratios[-1]
+
+
+def measure(peers):
+    contenders = {"tenfold": peers["tenfold"], "torch": peers["torch_"], "NumPy": peers["numpy_"]}
+    ratios = []
+    cases = [{"work": "product", "shape": shape} for shape in products.SHAPES]
+    for row, found in against(8, contenders, cases, lambda c: " x ".join(map(str, c["shape"]))):
+        yield row
+        if found:
+            ratios.append(found)
+    yield Row(8, "geometric mean, tenfold / best library", geomean(ratios), "x", 0.95)
+    yield Row(8, "worst", min(ratios), "x", 0.75)

@@ -1,0 +1,39 @@
+"""Matrix products and attention: shapes, inputs, and what they mean in NumPy (f64, for the checks)."""
+
+import numpy as np
+
+SHAPES = (  # m, k, n: cubes; BERT's and ResNet's layers; skinny, odd and prime
+    *((n, n, n) for n in (16, 32, 64, 128, 256, 384, 512, 768, 1024, 2048)),
+    (128, 768, 768), (128, 768, 3072), (128, 3072, 768), (512, 1024, 1024), (512, 1024, 4096),
+    (3136, 64, 64), (3136, 64, 256), (784, 512, 128), (196, 1024, 256), (49, 512, 2048),
+    (1, 1024, 1024), (4, 4096, 4096), (16, 4096, 4096), (4096, 64, 64), (64, 4096, 64), (4096, 4096, 16),
+    (100, 100, 100), (200, 200, 200), (1000, 1000, 1000), (127, 127, 127), (1009, 1013, 1019), (33, 65, 129),
+)  # fmt: skip
+ATTENTION = tuple((heads, n, d) for n, heads in ((512, 8), (2048, 4), (4096, 2)) for d in (64, 128))
+
+
+def operands(case):
+    """f32: x[m, k] and y[k, n]; or q, k, v[heads, n, d]."""
+    random = np.random.default_rng(1)
+    if case["work"] == "product":
+        m, k, n = case["shape"]
+        return [random.standard_normal(s, dtype="f4") for s in ((m, k), (k, n))]
+    return [random.standard_normal(case["shape"], dtype="f4") for _ in range(3)]
+
+
+def flops(case):
+    a, b, c = case["shape"]
+    return 2.0 * a * b * c if case["work"] == "product" else 4.0 * a * b * b * c
+
+
+def check(case, outputs, rows=64):
+    """Raises where the first rows differ from the reference by more than a plain f32 sum may."""
+    arrays = [a.astype("f8") for a in operands(case)]
+    if case["work"] == "product":
+        want, terms = arrays[0][:rows] @ arrays[1], case["shape"][1]
+    else:
+        q, k, v = arrays
+        scores = np.einsum("hqd,hkd->hqk", q[:, :rows], k) / np.sqrt(case["shape"][2])
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        want, terms = np.einsum("hqk,hkd->hqd", e / e.sum(-1, keepdims=True), v), case["shape"][2]
+    np.testing.assert_allclose(outputs["y"], want, rtol=0, atol=2e-6 * terms**0.5 + 2e-6)
