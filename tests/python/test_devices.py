@@ -51,6 +51,21 @@ def test_arrays_live_somewhere():
     assert tn.zeros(3).device == "cpu"
 
 
+def test_windows():
+    d = device()
+    x = np.arange(2 * 6 * 9 * 11, dtype=np.float32).reshape(2, 6, 9, 11) % 7
+    w = np.arange(8 * 3 * 3 * 3, dtype=np.float32).reshape(8, 3, 3, 3) % 5
+
+    def layer(x, w):
+        y = tn.maximum(tn.conv(x, w, padding="same", groups=2, stride=(1, 2)) - 40, 0)
+        return tn.max_pool(y, 3, stride=2, padding=1) + tn.mean_pool(y, 3, stride=2, padding=1)
+
+    for f in (layer, tn.grad(lambda x, w: tn.sum(layer(x, w))), tn.grad(lambda x, w: tn.sum(layer(x, w)), 1)):
+        there = tn.jit(f)(tn.asarray(x, device=d), tn.asarray(w, device=d))
+        assert there.device == d
+        np.testing.assert_allclose(there.numpy(), tn.jit(f)(x, w).numpy(), rtol=1e-5)
+
+
 def test_random_bits_are_the_same():
     d = device()
     key = tn.random.key(5)

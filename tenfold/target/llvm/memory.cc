@@ -526,6 +526,9 @@ Source Emitter::source(const tile::Operand& o, const Layout& reader) {
   } else {
     for (const Form& f : forms) s.forms.push_back(linear(f, reader.vector));
   }
+  if (s.memory)  // whether it is read at all, too: a guard of the reader may be of axes that it does not have
+    for (const Check& c : s.memory->checks)
+      for (const auto& [atom, unused] : c.form.inner) depends.insert(atom);
   for (AtomId a : depends)
     if (reader.has(a) || bound_[static_cast<size_t>(a)].unrolled) s.depends.push_back(a);
   return s;
