@@ -23,4 +23,5 @@
 #include "tenfold/lang/random.h"
 #include "tenfold/lang/tensor.h"
 #include "tenfold/lang/transform.h"
+#include "tenfold/lang/window.h"
 #include "tenfold/runtime/program.h"

@@ -8,6 +8,7 @@
 
 #include "tenfold/ir/prim.h"
 #include "tenfold/lang/random.h"
+#include "tenfold/lang/window.h"
 #include "tenfold/runtime/device.h"
 
 #include "common.h"
@@ -345,6 +346,118 @@ void bind_composed(nb::module_& m) {
       "Computes several tensors, or structures of them, now and as one program.");
 }
 
+Ints to_ints(nb::handle h, const std::string& what) {
+  const lang::Axes list = to_axes(h, what);
+  if (!list)
+    user_error("{} must be an integer, or one for each axis, but None came.\n  called at {}", what, here().str());
+  return *list;
+}
+
+// padding: "valid", "same", a number, or a number or a pair (before, after) for each axis.
+lang::Sliding to_sliding(const std::string& function, nb::handle stride, nb::handle padding,
+                         nb::handle dilation) {
+  lang::Sliding s;
+  s.stride = to_ints(stride, function + ": stride");
+  s.dilation = to_ints(dilation, function + ": dilation");
+  const std::string what = function + ": padding";
+  if (PyUnicode_Check(padding.ptr())) {
+    const std::string word = nb::cast<std::string>(padding);
+    if (word != "same" && word != "valid")
+      user_error("{} is \"{}\".\n  called at {}\n  Write \"valid\", \"same\", a number, or a pair for each axis.",
+                 what, word, here().str());
+    s.same = word == "same";
+    return s;
+  }
+  const auto one = [&](nb::handle item) -> std::pair<int64_t, int64_t> {
+    if (!PySequence_Check(item.ptr()) || PyUnicode_Check(item.ptr())) {
+      const int64_t both = to_int(item, what);
+      return {both, both};
+    }
+    const Ints pair = to_ints(item, what);
+    if (pair.size() != 2)
+      user_error("{}: an entry has {} numbers.\n  called at {}\n  Write one for both sides, or (before, after).",
+                 what, pair.size(), here().str());
+    return {pair[0], pair[1]};
+  };
+  if (!PySequence_Check(padding.ptr()))
+    s.padding.push_back(one(padding));
+  else
+    for (nb::handle item : padding) s.padding.push_back(one(item));
+  return s;
+}
+
+void bind_windows(nb::module_& m) {
+  using Convolution = Tensor (*)(const Operand&, const Operand&, const lang::Sliding&, int64_t);
+  const auto convolution = [&m](const char* name, Convolution function, const char* doc) {
+    m.def(
+        name,
+        [name, function](nb::handle x, nb::handle w, nb::handle stride, nb::handle padding, nb::handle dilation,
+                         nb::handle groups) {
+          const Location where = here();
+          return function(to_operand(x, where), to_operand(w, where), to_sliding(name, stride, padding, dilation),
+                          to_int(groups, std::string(name) + ": groups"));
+        },
+        nb::arg("x").none(), nb::arg("w").none(), nb::arg("stride").none() = 1,
+        nb::arg("padding").none() = "valid", nb::arg("dilation").none() = 1, nb::arg("groups").none() = 1, doc);
+  };
+  convolution("conv", lang::conv,
+              "Sums of products of w and the windows of x, along 1 to 3 spatial axes.\n\n"
+              "x         [n, c, *spatial]\n"
+              "w         [o, c / groups, *taps], of a dtype that promotes with x's\n"
+              "stride    from one window to the next: a number, or one for each spatial axis\n"
+              "padding   \"valid\" (none), \"same\" (ceil(extent / stride) windows), a number of zeros on both\n"
+              "          sides, or for each axis a number or (before, after)\n"
+              "dilation  from one tap to the next\n"
+              "groups    outputs of group g read channels of group g; groups = c is a depthwise convolution\n"
+              "Returns [n, o, *positions], y[n, o, p] = sum of x[n, c, stride p + dilation k - before] w[o, c, k].\n"
+              "Moves   x and w in, the result out: windows are read in place, and what follows is fused.\n"
+              "Raises  UserError if ranks, channels or groups do not fit, or a window is larger than x.");
+  convolution("conv_transpose", lang::conv_transpose,
+              "The transpose of conv as a linear map of x, with the w of that conv.\n\n"
+              "x         [n, o, *positions]\n"
+              "w         [o, c / groups, *taps]\n"
+              "Returns [n, c, *spatial] of stride (p - 1) + dilation (taps - 1) + 1 elements less the padding for\n"
+              "        p positions; padding=\"same\": stride p. The other parameters are those of conv.\n"
+              "Raises  UserError if ranks, channels or groups do not fit, or the padding cuts off all.");
+  using Pool = Tensor (*)(const Operand&, const Ints&, const lang::Sliding&);
+  const auto pooling = [&m](const char* name, Pool function, const char* doc) {
+    m.def(
+        name,
+        [name, function](nb::handle x, nb::handle taps, nb::handle stride, nb::handle padding,
+                         nb::handle dilation) {
+          const Operand image = to_operand(x);
+          return function(image, to_ints(taps, std::string(name) + ": window"),
+                          to_sliding(name, stride.is_none() ? taps : stride, padding, dilation));
+        },
+        nb::arg("x").none(), nb::arg("window").none(), nb::arg("stride") = nb::none(),
+        nb::arg("padding").none() = "valid", nb::arg("dilation").none() = 1, doc);
+  };
+  pooling("max_pool", lang::max_pool,
+          "The largest element of each window of x, [n, c, *spatial]. Padding is never the largest.\n\n"
+          "window  elements along each spatial axis: a number, or one for each\n"
+          "stride  from one window to the next; None: the window, so that none overlap\n"
+          "padding, dilation: as in conv. Raises UserError if a window is larger than x.");
+  pooling("mean_pool", lang::mean_pool,
+          "The mean of each window of x, [n, c, *spatial]. Padding counts as zeros; integers become f32.\n\n"
+          "window  elements along each spatial axis: a number, or one for each\n"
+          "stride  from one window to the next; None: the window, so that none overlap\n"
+          "padding, dilation: as in conv. Raises UserError if a window is larger than x.");
+  m.def(
+      "window",
+      [](nb::handle x, nb::handle axes, nb::handle taps, nb::handle stride, nb::handle padding,
+         nb::handle dilation) {
+        const Operand operand = to_operand(x);
+        return lang::window(operand, to_ints(axes, "window: axes"), to_ints(taps, "window: taps"),
+                            to_sliding("window", stride, padding, dilation));
+      },
+      nb::arg("x").none(), nb::arg("axes"), nb::arg("taps"), nb::arg("stride") = 1, nb::arg("padding") = "valid",
+      nb::arg("dilation") = 1,
+      "The windows of x along axes: y[.., i, .., k] = x[.., stride i + dilation k - before, ..], 0 in the "
+      "padding.\n\n"
+      "Positions take the place of each axis, taps are new axes at the end. What is computed of them reads x:\n"
+      "the windows lie nowhere, unless they are the result. stride, padding, dilation: as in conv.");
+}
+
 void bind_random(nb::module_& parent) {
   nb::module_ m = parent.def_submodule(
       "random", "Random numbers as pure functions of a key and a position (Philox4x32-10).");
@@ -418,6 +531,7 @@ void bind_ops(nb::module_& m) {
   bind_creation(m);
   bind_shape(m);
   bind_composed(m);
+  bind_windows(m);
   bind_random(m);
 }
 

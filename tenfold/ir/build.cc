@@ -122,6 +122,12 @@ NodeRef reverse(const NodeRef& x, const Ints& axes) {
   return axes.empty() ? x : make("reverse", {x}, {{"axes", axes}});
 }
 
+NodeRef window(const NodeRef& x, const Ints& axes, const Ints& taps, const Ints& stride,
+               const Ints& dilation) {
+  if (axes.empty()) return x;
+  return make("window", {x}, {{"axes", axes}, {"taps", taps}, {"stride", stride}, {"dilation", dilation}});
+}
+
 NodeRef reduce(std::string_view op, const NodeRef& x, const Ints& axes) {
   if (axes.empty()) return x;
   const std::string name = fmt::format("reduce_{}", op);

@@ -27,6 +27,7 @@ NodeRef slice_axis(const NodeRef&, int64_t axis, const Dim& start, const Dim& st
 NodeRef pad(const NodeRef&, const NodeRef& value, const Shape& low, const Shape& high);
 NodeRef concatenate(const Nodes&, int64_t axis);
 NodeRef reverse(const NodeRef&, const Ints& axes);
+NodeRef window(const NodeRef&, const Ints& axes, const Ints& taps, const Ints& stride, const Ints& dilation);
 NodeRef reduce(std::string_view op, const NodeRef&, const Ints& axes);  // axes are removed ("sum", "max" ...)
 NodeRef contract(const NodeRef&, const NodeRef&, std::string_view spec);  // "mk,kn->mn"
 NodeRef select(const NodeRef& mask, const NodeRef& then, const NodeRef& otherwise);

@@ -35,6 +35,7 @@ struct Form {
 using Forms = std::vector<Form>;
 
 Form scaled(const Form&, const Dim& factor, const Dim& offset);  // factor * form + offset
+Form added(const Form&, const Form&);
 
 // This set of nodes cannot be one kernel. An ordinary result, kept for explain ("not fused: ...").
 struct Barrier {

@@ -1,5 +1,8 @@
 #include "tenfold/ir/space.h"
 
+#include "tenfold/ir/text.h"
+#include "tenfold/rewrite/simplify.h"
+
 #include "graph_testing.h"
 
 namespace tenfold {
@@ -69,6 +72,12 @@ TEST(Move, Values) {
        {0, 1, 2, 1, 3, 4, 5, 4}},
       {[](const NodeRef& x) { return reverse(x, {1}); }, {2, 3}, {2, 1, 0, 5, 4, 3}},
       {[](const NodeRef& x) { return reverse(x, {0, 1}); }, {2, 3}, {5, 4, 3, 2, 1, 0}},
+      {[](const NodeRef& x) { return window(x, {1}, {2}, {1}, {1}); }, {2, 2, 2}, {0, 1, 1, 2, 3, 4, 4, 5}},
+      {[](const NodeRef& x) { return window(reshape(x, {6}), {0}, {2}, {2}, {3}); }, {2, 2}, {0, 3, 2, 5}},
+      {[](const NodeRef& x) { return window(reshape(x, {6}), {0}, {1}, {4}, {1}); }, {2, 1}, {0, 4}},
+      {[](const NodeRef& x) { return window(x, {1, 0}, {3, 2}, {1, 1}, {1, 1}); },
+       {1, 1, 3, 2},
+       {0, 3, 1, 4, 2, 5}},
   };
   for (const Case& c : cases) {
     const Graph graph = of_matrix(c.move);
@@ -90,6 +99,73 @@ TEST(Move, TwoOperands) {
       graph_of({kMatrix, kMatrix}, [](const Nodes& p) { return Nodes{concatenate({p[0], p[1], p[0]}, 1)}; });
   expect_batches(joined);
   expect_gradients(joined);
+}
+
+Graph back(const Shape& shape, Ints axes, Ints taps, Ints stride, Ints dilation, Dtype d = Dtype::f64) {
+  const NodeRef whole = parameter(0, {d, shape});
+  return graph_of({window(whole, axes, taps, stride, dilation)->type()}, [&](const Nodes& p) {
+    return Nodes{make("overlap_add", {p[0]},
+                      {{"shape", shape},
+                       {"axes", axes},
+                       {"taps", taps},
+                       {"stride", stride},
+                       {"dilation", dilation}})};
+  });
+}
+
+// The transpose of a window adds what overlaps; its expansion, tap after tap, gives the same.
+TEST(Move, WindowsAreAddedBack) {
+  const std::vector<double> eight{1, 2, 3, 4, 5, 6, 7, 8};
+  EXPECT_EQ(run(back({5}, {0}, {2}, {1}, {1}), {array(Dtype::f64, {4, 2}, eight)}),
+            (std::vector<double>{1, 5, 9, 13, 8}));
+  EXPECT_EQ(run(back({6}, {0}, {4}, {2}, {1}), {array(Dtype::f64, {2, 4}, eight)}),
+            (std::vector<double>{1, 2, 8, 10, 7, 8}));
+  EXPECT_EQ(run(back({9}, {0}, {2}, {2}, {1}), {array(Dtype::f64, {4, 2}, eight)}),
+            (std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8, 0}));
+  const std::vector<Graph> graphs = {back({5}, {0}, {2}, {1}, {1}),
+                                     back({2, 7}, {1}, {3}, {2}, {1}),
+                                     back({3, 8, 9}, {2, 1}, {2, 3}, {3, 1}, {4, 2}),
+                                     back({4, 6}, {0, 1}, {2, 3}, {2, 3}, {1, 1}),
+                                     back({2, 7}, {1}, {1}, {3}, {1}),
+                                     back({9, 2}, {0}, {2}, {4}, {2})};
+  for (const Graph& graph : graphs) {
+    expect_well_formed(graph);
+    expect_batches(graph);
+    expect_gradients(graph);
+    const std::vector<Array> in = random_arguments(graph, 3);
+    const std::vector<double> meant = run(graph, in), core = run(expand(graph), in);
+    for (size_t i = 0; i < meant.size(); ++i) EXPECT_NEAR(meant[i], core[i], 1e-12) << print(graph);
+  }
+  const Graph whole = back({5}, {0}, {2}, {1}, {1}, Dtype::u8);  // integers wrap
+  EXPECT_EQ(run(whole, {array(Dtype::u8, {4, 2}, {0, 200, 100, 0, 0, 0, 0, 0})})[1], 44);
+}
+
+// After a contraction, adding back is a contraction over windows.
+TEST(Move, WindowsOfAContractionAreAddedBackByOne) {
+  for (const int64_t stride : {1, 2})
+    for (const int64_t dilation : {1, 2}) {
+      const Shape shape{2, 9, 3};
+      const Dim positions = floordiv(Dim(9 - 2 * dilation - 1), stride) + 1;
+      for (const bool swapped : {false, true}) {
+        const Graph graph =
+            graph_of({{Dtype::f64, {2, 4, positions}}, {Dtype::f64, {4, 3, 3}}}, [&](const Nodes& p) {
+              const NodeRef products =
+                  swapped ? contract(p[1], p[0], "ock,nop->npck") : contract(p[0], p[1], "nop,ock->npck");
+              return Nodes{make("overlap_add", {products},
+                                {{"shape", shape},
+                                 {"axes", Ints{1}},
+                                 {"taps", Ints{3}},
+                                 {"stride", Ints{stride}},
+                                 {"dilation", Ints{dilation}}})};
+            });
+        expect_gradients(graph);
+        const Graph core = expand(graph);
+        EXPECT_EQ(core.results[0]->prim->name, "contract") << print(core);
+        const std::vector<Array> in = random_arguments(graph, 5);
+        const std::vector<double> meant = run(graph, in), made = run(core, in);
+        for (size_t i = 0; i < meant.size(); ++i) EXPECT_NEAR(meant[i], made[i], 1e-12) << print(core);
+      }
+    }
 }
 
 TEST(Move, EveryDtypeMoves) {
@@ -153,6 +229,10 @@ TEST(Move, Relations) {
   EXPECT_EQ(joined.inputs,
             (std::vector<Forms>{
                 {Form::of(0), Form::of(1)}, {Form::of(0), plus(1, -3)}, {Form::of(0), plus(1, -4)}}));
+  const Forms windows = relation_of(window(x, {1}, {2}, {1}, {1})).inputs[0];
+  EXPECT_EQ(windows, (Forms{Form::of(0), {0, {{1, 1}, {2, 1}}, false}}));
+  const NodeRef line = parameter(0, {Dtype::f64, {20}});
+  EXPECT_EQ(relation_of(window(line, {0}, {3}, {2}, {5})).inputs[0], (Forms{{0, {{1, 5}, {0, 2}}, false}}));
   EXPECT_TRUE(prim("pad").has("piecewise") && prim("concatenate").has("piecewise"));
 }
 
@@ -189,6 +269,25 @@ TEST(Move, ErrorsInFull) {
             "concatenate: axis 2 does not exist in f64[2,3]; axes go from 0 to 1");
   EXPECT_EQ(error([&] { reverse(x, {-1}); }),
             "reverse: axis -1 does not exist in f64[2,3]; axes go from 0 to 1");
+  EXPECT_EQ(error([&] { window(x, {1}, {2}, {1}, {3}); }),
+            "window: a window of 2 taps with dilation 3 reaches over 4 elements, but axis 1 of f64[2,3] has 3; "
+            "pad it first, or take fewer taps");
+  EXPECT_EQ(error([&] { window(x, {2}, {2}, {1}, {1}); }),
+            "window: axis 2 does not exist in f64[2,3]; axes go from 0 to 1");
+  EXPECT_EQ(error([&] { window(x, {1, 1}, {2, 2}, {1, 1}, {1, 1}); }),
+            "window: axis 1 stands twice in [1,1]; name each axis once");
+  EXPECT_EQ(error([&] { window(x, {0, 1}, {2}, {1, 1}, {1, 1}); }),
+            "window: taps has 1 entries and axes has 2; give one entry for each axis");
+  EXPECT_EQ(error([&] { window(x, {1}, {2}, {0}, {1}); }), "window: stride has the entry 0; it must be at least 1");
+  EXPECT_EQ(error([&] {
+              make("overlap_add", {x},
+                   {{"shape", Shape{5}},
+                    {"axes", Ints{0}},
+                    {"taps", Ints{2}},
+                    {"stride", Ints{1}},
+                    {"dilation", Ints{1}}});
+            }),
+            "overlap_add: x is f64[2,3], but the windows of f64[5] are f64[4,2]");
 }
 
 }  // namespace

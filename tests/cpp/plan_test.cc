@@ -295,6 +295,28 @@ TEST(Plan, Contractions) {
   NodeRef s = in(0, {8, 8});
   check({{s}, {contract(s, s, "ij,jk->ik") + s}, {}});
 }
+TEST(Plan, Windows) {
+  const NodeRef x = in(0, {2, 3, 9, 20}), w = in(1, {5, 3, 3, 3}), b = in(2, {5});
+  auto bordered = [](const NodeRef& y, double border, int64_t by) {
+    return pad(y, constant(Scalar(border), Dtype::f32), {0, 0, by, by}, {0, 0, by, by});
+  };
+  for (const int64_t by : {0, 1})
+    for (const int64_t stride : {1, 2}) {  // a bias, a maximum: one launch
+      const NodeRef every = window(bordered(x, 0, by), {2, 3}, {3, 3}, {stride, stride}, {1, 1});
+      const NodeRef y = contract(every, w, "ncpqij,ocij->nopq");
+      EXPECT_EQ(check({{x, w, b}, {map("maximum", {y + broadcast(b, y->shape(), {1}), zeros_like(y)})}, {}}), 1);
+    }
+  const NodeRef plane = in(0, {4, 12, 17});
+  for (const int64_t stride : {1, 2, 3}) {
+    const NodeRef every = window(plane * 2.0, {1, 2}, {3, 2}, {stride, 3}, {1, 4});
+    EXPECT_EQ(check({{plane}, {reduce("max", every, {3, 4})}, {}}), 1);
+    check({{plane}, {every}, {}});
+  }
+  // Windows of what windows made: the inner sum is made again where they overlap, or kept.
+  const NodeRef once = reduce("sum", window(plane, {2}, {3}, {1}, {1}), {3});
+  check({{plane}, {reduce("max", window(once, {2}, {2}, {2}, {1}), {3})}, {}});
+  check({{plane}, {reduce("max", window(once, {2}, {4}, {1}, {1}), {3}), once}, {}});
+}
 TEST(Plan, SharedOperandsArePacked) {
   // With a cache of 16 KiB: rows inside a block over a packed operand; sums that are too long for it in
   // parts.

@@ -84,6 +84,17 @@ class Generator {
     return same[below(same.size())];
   }
 
+  // The sum, largest or weighed sum of windows along an axis.
+  NodeRef slid(const NodeRef& x, int64_t axis) {
+    using build::operator*;
+    const int64_t n = x->shape()[axis].value(), taps = pick({1, 2, 3}), dilation = pick({1, 2});
+    if (n < (taps - 1) * dilation + 1) return {};
+    const NodeRef every = build::window(x, {axis}, {taps}, {pick({1, 1, 2, 3})}, {dilation});
+    if (!style_.smooth && chance(0.4)) return build::reduce("max", every, {x->rank()});
+    const NodeRef weights = build::convert(build::iota(every->shape(), x->rank()), dtype_) * 0.5;
+    return build::reduce("sum", every * weights, {x->rank()}) * (1.0 / static_cast<double>(taps));
+  }
+
   NodeRef step(const Nodes& v) {
     using build::operator+, build::operator-, build::operator*, build::operator/;
     NodeRef x = any(v);
@@ -146,6 +157,7 @@ class Generator {
         if (rank == 0) return {};
         Shape low(rank, 0), high(rank, 0);
         int64_t axis = static_cast<int64_t>(below(rank));
+        if (style_.wide && chance(0.5)) return slid(x, axis);
         low[axis] = below(3);
         high[axis] = below(3);
         return build::pad(x, build::constant(Scalar(0.5), dtype_), low, high);

@@ -13,6 +13,7 @@ import pytest
 import tenfold as tn
 
 X = tn.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+IMAGE = tn.ones((1, 3, 4, 4))
 KEY = tn.random.key(0)
 HUGE = 2**70
 
@@ -94,6 +95,58 @@ ERRORS = {
     # functions of tensors
     "arange: start, stop or step is not a number": [lambda: tn.arange(0, tn.nan), lambda: tn.arange(1, 5, tn.nan)],
     "arange: inf elements are too many": [lambda: tn.arange(0, tn.inf)],
+    # windows
+    "conv: a window of 5 taps reaches over 5 elements, but spatial axis 1 has 4. Pad it": [
+        lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 5))),
+    ],
+    "max_pool: a window of 3 taps with dilation 3 reaches over 7 elements, but spatial axis 0 has 4.": [
+        lambda: tn.max_pool(IMAGE, 3, dilation=3),
+    ],
+    "conv: a window of 9 taps reaches over 9 elements, but spatial axis 0 has 8 with its padding.": [
+        lambda: tn.conv(IMAGE, tn.ones((2, 3, 9, 3)), padding=2),
+    ],
+    "window: a window of 8 taps reaches over 8 elements, but spatial axis 0 has 3. Pad it": [
+        lambda: tn.window(X, 1, 8),
+    ],
+    "conv: x has 3 channels and w is for 4. w is [outputs, channels / groups, *taps]: its second axis must be 3.": [
+        lambda: tn.conv(IMAGE, tn.ones((2, 4, 3, 3))),
+        lambda: tn.jit(tn.conv)(IMAGE, tn.ones((2, 4, 3, 3))),
+    ],
+    "conv: x has 3 channels and w is for 9 (3 groups). ": [lambda: tn.conv(IMAGE, tn.ones((3, 3, 3, 3)), groups=3)],
+    "conv: x has 3 channels, which 2 groups do not divide.": [lambda: tn.conv(IMAGE, tn.ones((2, 1, 3, 3)), groups=2)],
+    "conv: the result has 2 channels, which 3 groups do not divide.": [
+        lambda: tn.conv(IMAGE, tn.ones((2, 1, 3, 3)), groups=3)
+    ],
+    "conv: x has 3 channels, which 0 groups do not divide.": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), groups=0)],
+    "conv: x has 2 axes, but it must be [n, c, *spatial] with 1 to 3 spatial axes. Add axes": [lambda: tn.conv(X, X)],
+    "conv: x has 6 axes, but it must be": [lambda: tn.conv(tn.ones((1,) * 6), tn.ones((1,) * 6))],
+    "mean_pool: x has 2 axes, but it must be": [lambda: tn.mean_pool(X, 2)],
+    "conv: x has 2 spatial axes, so w must have 4 axes, but it has 3.": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3)))],
+    "conv: w has 0 taps along an axis": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 0, 3)))],
+    "conv: stride is 0; it must be at least 1": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), stride=0)],
+    "conv: dilation has 3 entries for 2 axes": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), dilation=(1, 1, 1))],
+    "conv: padding has 3 entries for 2 axes": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), padding=(1, 1, 1))],
+    "conv: the padding (-1, -1) is negative; use a slice to cut": [
+        lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), padding=-1)
+    ],
+    'conv: padding is "full".': [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), padding="full")],
+    "conv: padding: an entry has 3 numbers.": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), padding=[(1, 1, 1), 0])],
+    "conv: stride must be an integer, but a float came.": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), stride=1.5)],
+    "conv: groups must be an integer, but a NoneType came.": [
+        lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3)), groups=None)
+    ],
+    "max_pool: window must be an integer, or one for each axis, but None came.": [lambda: tn.max_pool(IMAGE, None)],
+    "max_pool: the window is 0; it must be at least 1": [lambda: tn.max_pool(IMAGE, 0, stride=1)],
+    "conv: f32 and i32 have no common dtype": [lambda: tn.conv(IMAGE, tn.ones((2, 3, 3, 3), tn.int32))],
+    "conv_transpose: x has 3 channels and w is for 2. w is that of the conv in the other direction": [
+        lambda: tn.conv_transpose(IMAGE, tn.ones((2, 3, 3, 3)))
+    ],
+    "conv_transpose: spatial axis 0 of the result has 6 elements, of which the padding cuts off 5 and 5.": [
+        lambda: tn.conv_transpose(IMAGE, tn.ones((3, 2, 3, 3)), padding=5)
+    ],
+    'conv_transpose: padding="same" needs windows that meet': [
+        lambda: tn.conv_transpose(IMAGE, tn.ones((3, 2, 3, 3)), stride=4, padding="same")
+    ],
     "tensordot: axes must be a number, or a pair of axes": [
         lambda: tn.tensordot(X, X, axes=([0],)),
         lambda: tn.tensordot(X, X, axes=([0], None)),
