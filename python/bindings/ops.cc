@@ -426,8 +426,8 @@ void bind_windows(nb::module_& m) {
         [name, function](nb::handle x, nb::handle taps, nb::handle stride, nb::handle padding,
                          nb::handle dilation) {
           const Operand image = to_operand(x);
-          return function(image, to_ints(taps, std::string(name) + ": window"),
-                          to_sliding(name, stride.is_none() ? taps : stride, padding, dilation));
+          const Ints extents = to_ints(taps, std::string(name) + ": window");
+          return function(image, extents, to_sliding(name, stride.is_none() ? taps : stride, padding, dilation));
         },
         nb::arg("x").none(), nb::arg("window").none(), nb::arg("stride") = nb::none(),
         nb::arg("padding").none() = "valid", nb::arg("dilation").none() = 1, doc);

@@ -74,7 +74,10 @@ void check_fits(std::string_view function, const Each& s, const Shape& extents, 
   }
 }
 
-Shape spatial(const Operand& x) { return {x.shape().begin() + kFirst, x.shape().end()}; }
+Shape spatial(const Operand& x) {
+  const Shape shape = x.shape();
+  return {shape.begin() + kFirst, shape.end()};
+}
 
 void check_image(std::string_view function, const Operand& x, std::span<const Operand> operands) {
   const size_t rank = x.shape().size();

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <functional>
-#include <initializer_list>
+#include <iterator>
+#include <limits>
+#include <map>
 #include <set>
 
 #include "tenfold/plan/lower.h"
@@ -97,24 +99,47 @@ Axes classify(const Flat& flat, const Instances& all) {
   return axes;
 }
 
-// Axes that a contraction's result takes from one operand alone: along them the other is used again. Beside
-// the vector axis one is enough, the longest; where vectors lie along the sum, one of either operand.
-static std::set<AtomId> rows_of_tiles(const Instances& all, AtomId vector) {
-  std::set<AtomId> rows;
+// Heights of a contraction's tile, by axis of rows: those of the result that the operand along the vectors does
+// not have, so that a vector, once loaded, is used again. All rows of a contraction together stay in registers,
+// the longest axis first; a height is the one whose last tile has least to spare, of those the tallest.
+static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, AtomId vector, int64_t lanes, int unroll) {
+  constexpr int64_t kRegisters = 32, kPairs = 36;
+  auto height = [&](const Dim& n, int64_t most) {
+    if (!n.is_const()) return std::min<int64_t>(4, most);
+    if (n.value() <= std::min<int64_t>(6, most)) return n.value();
+    int64_t best = 1, least = std::numeric_limits<int64_t>::max();
+    for (const int64_t h : {unroll >= 4 ? 6 : 8, 5, 4, 3, 2}) {
+      const int64_t covered = (n.value() + h - 1) / h * h;
+      if (h <= most && covered < least) best = h, least = covered;
+    }
+    return best;
+  };
+  const int64_t length = vector < 0 ? 1 : all.space.extent(vector).hint();
+  const int64_t vectors = std::clamp<int64_t>((length + lanes - 1) / lanes, 1, unroll);
+  std::map<AtomId, int64_t> heights;
   for (const Inst& x : all.insts) {
     if (x.kind != Inst::Kind::contract) continue;
-    std::vector<AtomId> own;
-    std::set<AtomId> result, sides[2];
+    std::set<AtomId> result, rows;
     collect(x.dims, result);
-    for (int k : {0, 1})
-      if (x.inputs[k].inst >= 0) collect(all.insts[x.inputs[k].inst].dims, sides[k]);
-    for (AtomId a : result)
-      if (a != vector && sides[0].contains(a) != sides[1].contains(a)) own.push_back(a);
-    std::ranges::stable_sort(own, std::greater{}, [&](AtomId a) { return all.space.extent(a).hint(); });
-    own.resize(std::min<size_t>(own.size(), result.contains(vector) ? 1 : 2));
-    rows.insert(own.begin(), own.end());
+    for (const auto& u : x.inputs) {
+      std::set<AtomId> mine;
+      if (u.inst >= 0) collect(all.insts[u.inst].dims, mine);
+      if (mine.contains(vector) && result.contains(vector))
+        std::ranges::set_difference(result, mine, std::inserter(rows, rows.end()));
+    }
+    if (!result.contains(vector)) rows = result;
+    std::vector<AtomId> longest(rows.begin(), rows.end());
+    std::ranges::stable_sort(longest, std::greater(), [&](AtomId a) { return all.space.extent(a).hint(); });
+    // Along a summed axis both operands are vectors, and each is used for all rows of the other.
+    int64_t left = result.contains(vector) ? kRegisters / vectors : kPairs;
+    for (AtomId a : longest) {
+      const int64_t h = height(all.space.extent(a), left);
+      const auto [at, fresh] = heights.emplace(a, h);
+      if (!fresh) at->second = std::min(at->second, h);
+      left = std::max<int64_t>(1, left / h);
+    }
   }
-  return rows;
+  return heights;
 }
 
 Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, const tile::Machine& machine,
@@ -124,14 +149,7 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
   c.vector = axes.vector;
   c.atoms.resize(all.space.size());
   int64_t lanes = machine.vector_bytes / 4;
-  const std::set<AtomId> contracted = rows_of_tiles(all, axes.vector);
-  // Rows of a contraction's tile: the height whose last tile has least to spare, of those the tallest.
-  auto height = [&](const Dim& n) -> int64_t {
-    if (!n.is_const()) return 4;
-    if (n.value() <= 6) return n.value();
-    const std::initializer_list<int64_t> heights = {unroll >= 4 ? 6 : 8, 5, 4, 3, 2};
-    return std::ranges::min(heights, {}, [&](int64_t h) { return (n.value() + h - 1) / h * h; });
-  };
+  const std::map<AtomId, int64_t> heights = heights_of_tiles(all, axes.vector, lanes, unroll);
   int64_t points = unroll;  // registers of one tile
   auto set = [&](AtomId a, bool parallel) {
     const Dim& n = all.space.extent(a);
@@ -141,8 +159,8 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
       t.inner = n.is_const() ? std::min<int64_t>(n.value(), lanes * unroll) : lanes * unroll;
     else if (!parallel && n.is_const() && n.value() <= 8 && points * n.value() <= 32)
       t.inner = std::max<int64_t>(1, n.value()), points *= t.inner;
-    else if (contracted.contains(a))
-      t.inner = height(n);
+    else if (heights.contains(a))
+      t.inner = heights.at(a);
     if (t.inner < 1) t.inner = 1;
     t.loop = parallel || !(n == Dim(t.inner));
   };

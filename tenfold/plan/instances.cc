@@ -1,6 +1,7 @@
 #include "tenfold/plan/instances.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 namespace tenfold::plan {
@@ -403,6 +404,18 @@ class Builder {
     return false;
   }
 
+  // Zeros around what lies in memory: a load outside of a buffer gives them.
+  bool zeros_around_a_buffer(const Node& n, const Op& op, Demand& d) {
+    if (n.inputs.size() != 2 || n.inputs[1]->rank() != 0 || n.rank() == 0 || any_whole(d.dims)) return false;
+    const Op &from = flat_.ops[op.inputs[0]], &value = flat_.ops[op.inputs[1]];
+    if (mine_[op.inputs[0]] || from.kind == Op::Kind::constant || value.kind != Op::Kind::constant) return false;
+    const Scalar fill = value.node->attrs.scalar("value").round_to(n.dtype());
+    if (is_complex(n.dtype()) || fill.f() != 0 || std::signbit(fill.f())) return false;
+    Relation r = n.prim->relation(n, space().resolve(d.dims), space());
+    demand(op.inputs[0], {std::move(r.inputs[0]), d.user, d.slot, d.scope});
+    return true;
+  }
+
   // A few pieces that are put side by side and stored: each is stored as it is, where it belongs. In a step
   // of a loop they are rows; outside of loops they are of one extent, and the same axes run over all of them.
   bool stored_by_pieces(const Node& n, const Op& op, const Demand& d) {
@@ -470,7 +483,7 @@ class Builder {
     }
     std::vector<int> made;
     for (Demand& d : demands) {
-      if (piecewise && one_piece(n, op, d)) continue;
+      if (piecewise && (one_piece(n, op, d) || zeros_around_a_buffer(n, op, d))) continue;
       if (piecewise && demands.size() == 1 && stored_by_pieces(n, op, d)) continue;
       int found = merged(made, d.dims);
       if (found < 0) {

@@ -105,7 +105,7 @@ ERRORS = {
     "conv: a window of 9 taps reaches over 9 elements, but spatial axis 0 has 8 with its padding.": [
         lambda: tn.conv(IMAGE, tn.ones((2, 3, 9, 3)), padding=2),
     ],
-    "window: a window of 8 taps reaches over 8 elements, but spatial axis 0 has 3. Pad it": [
+    "window: a window of 8 taps with dilation 1 reaches over 8 elements, but axis 1 of f32[2,3] has 3; pad": [
         lambda: tn.window(X, 1, 8),
     ],
     "conv: x has 3 channels and w is for 4. w is [outputs, channels / groups, *taps]: its second axis must be 3.": [
