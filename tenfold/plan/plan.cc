@@ -178,9 +178,14 @@ class Planner {
         return options_.fuse && pointwise(v) && pointwise(static_cast<int>(u)) &&
                unit.node->types.size() == 1 && flat_.units[v].node->shape() == unit.node->shape();
       };
-      for (int v : unit.inputs) level[u] = std::max(level[u], level[v] + (joined(v) ? 0 : 1));
+      // What repeats elements is a part of its only user: it would take more memory than it reads.
+      auto absorbed = [&](int v) {
+        return options_.fuse && prim_of(v).has("repeats") && unit_users_[v].size() == 1 &&
+               unit.node->prim->kind != Kind::control && !is_result_.contains(flat_.units[v].ops[0]);
+      };
+      for (int v : unit.inputs) level[u] = std::max(level[u], level[v] + (joined(v) || absorbed(v) ? 0 : 1));
       for (int v : unit.inputs)
-        if (joined(v) && level[v] == level[u]) root[find(static_cast<int>(u))] = find(v);
+        if ((joined(v) && level[v] == level[u]) || absorbed(v)) root[find(static_cast<int>(u))] = find(v);
     }
     std::map<int, int> name;
     cluster_of_.resize(n_);

@@ -255,7 +255,7 @@ const Prim kPrims[] = {
         .relation = window_relation,
         .cost = 0,
         .degree = [](std::span<const Degree> d) { return d[0]; },
-        .properties = {"enlarges"},
+        .properties = {"enlarges", "repeats"},
     },
     {
         .name = "overlap_add",
