@@ -11,7 +11,7 @@ import tenfold as tn
 
 
 def stripes(rng, count, size=16):
-    """count images f32[count, 1, size, size] of noisy stripes, and labels i32: 0 level, 1 upright, 2 diagonal."""
+    """Images f32[count, 1, size, size] of noisy stripes; labels i32: 0 level, 1 upright, 2 diagonal."""
     rows, cols = np.mgrid[:size, :size]
     labels = rng.integers(0, 3, count)
     along = np.stack([rows, cols, rows + cols])[labels]
@@ -47,11 +47,17 @@ def main():
     rng = np.random.default_rng(0)
     weights = [
         (rng.normal(size=shape) * scale).astype("f4")
-        for shape, scale in (((8, 1, 3, 3), 0.3), ((8,), 0), ((16, 8, 3, 3), 0.12), ((16,), 0), ((16, 3), 0.25))
+        for shape, scale in (
+            ((8, 1, 3, 3), 0.3),
+            ((8,), 0),
+            ((16, 8, 3, 3), 0.12),
+            ((16,), 0),
+            ((16, 3), 0.25),
+        )
     ]
     images, labels = stripes(rng, 512)
     explained = tn.explain(network, weights, images)
-    print(f"forward: {explained.launches} launches, {explained.bytes_read + explained.bytes_written} bytes")
+    print(f"forward: {explained.launches} launches, {explained.bytes_read + explained.bytes_written:,.0f} bytes")
     for step in range(steps):
         batch = rng.integers(0, len(images), 64)
         value, weights = train(weights, images[batch], labels[batch])

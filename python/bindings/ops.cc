@@ -349,7 +349,8 @@ void bind_composed(nb::module_& m) {
 Ints to_ints(nb::handle h, const std::string& what) {
   const lang::Axes list = to_axes(h, what);
   if (!list)
-    user_error("{} must be an integer, or one for each axis, but None came.\n  called at {}", what, here().str());
+    user_error("{} must be an integer, or one for each axis, but None came.\n  called at {}", what,
+               here().str());
   return *list;
 }
 
@@ -363,8 +364,9 @@ lang::Sliding to_sliding(const std::string& function, nb::handle stride, nb::han
   if (PyUnicode_Check(padding.ptr())) {
     const std::string word = nb::cast<std::string>(padding);
     if (word != "same" && word != "valid")
-      user_error("{} is \"{}\".\n  called at {}\n  Write \"valid\", \"same\", a number, or a pair for each axis.",
-                 what, word, here().str());
+      user_error(
+          "{} is \"{}\".\n  called at {}\n  Write \"valid\", \"same\", a number, or a pair for each axis.",
+          what, word, here().str());
     s.same = word == "same";
     return s;
   }
@@ -375,8 +377,9 @@ lang::Sliding to_sliding(const std::string& function, nb::handle stride, nb::han
     }
     const Ints pair = to_ints(item, what);
     if (pair.size() != 2)
-      user_error("{}: an entry has {} numbers.\n  called at {}\n  Write one for both sides, or (before, after).",
-                 what, pair.size(), here().str());
+      user_error(
+          "{}: an entry has {} numbers.\n  called at {}\n  Write one for both sides, or (before, after).",
+          what, pair.size(), here().str());
     return {pair[0], pair[1]};
   };
   if (!PySequence_Check(padding.ptr()))
@@ -391,34 +394,38 @@ void bind_windows(nb::module_& m) {
   const auto convolution = [&m](const char* name, Convolution function, const char* doc) {
     m.def(
         name,
-        [name, function](nb::handle x, nb::handle w, nb::handle stride, nb::handle padding, nb::handle dilation,
-                         nb::handle groups) {
+        [name, function](nb::handle x, nb::handle w, nb::handle stride, nb::handle padding,
+                         nb::handle dilation, nb::handle groups) {
           const Location where = here();
-          return function(to_operand(x, where), to_operand(w, where), to_sliding(name, stride, padding, dilation),
+          return function(to_operand(x, where), to_operand(w, where),
+                          to_sliding(name, stride, padding, dilation),
                           to_int(groups, std::string(name) + ": groups"));
         },
         nb::arg("x").none(), nb::arg("w").none(), nb::arg("stride").none() = 1,
-        nb::arg("padding").none() = "valid", nb::arg("dilation").none() = 1, nb::arg("groups").none() = 1, doc);
+        nb::arg("padding").none() = "valid", nb::arg("dilation").none() = 1, nb::arg("groups").none() = 1,
+        doc);
   };
-  convolution("conv", lang::conv,
-              "Sums of products of w and the windows of x, along 1 to 3 spatial axes.\n\n"
-              "x         [n, c, *spatial]\n"
-              "w         [o, c / groups, *taps], of a dtype that promotes with x's\n"
-              "stride    from one window to the next: a number, or one for each spatial axis\n"
-              "padding   \"valid\" (none), \"same\" (ceil(extent / stride) windows), a number of zeros on both\n"
-              "          sides, or for each axis a number or (before, after)\n"
-              "dilation  from one tap to the next\n"
-              "groups    outputs of group g read channels of group g; groups = c is a depthwise convolution\n"
-              "Returns [n, o, *positions], y[n, o, p] = sum of x[n, c, stride p + dilation k - before] w[o, c, k].\n"
-              "Moves   x and w in, the result out: windows are read in place, and what follows is fused.\n"
-              "Raises  UserError if ranks, channels or groups do not fit, or a window is larger than x.");
-  convolution("conv_transpose", lang::conv_transpose,
-              "The transpose of conv as a linear map of x, with the w of that conv.\n\n"
-              "x         [n, o, *positions]\n"
-              "w         [o, c / groups, *taps]\n"
-              "Returns [n, c, *spatial] of stride (p - 1) + dilation (taps - 1) + 1 elements less the padding for\n"
-              "        p positions; padding=\"same\": stride p. The other parameters are those of conv.\n"
-              "Raises  UserError if ranks, channels or groups do not fit, or the padding cuts off all.");
+  convolution(
+      "conv", lang::conv,
+      "Sums of products of w and the windows of x, along 1 to 3 spatial axes.\n\n"
+      "x         [n, c, *spatial]\n"
+      "w         [o, c / groups, *taps], of a dtype that promotes with x's\n"
+      "stride    from one window to the next: a number, or one for each spatial axis\n"
+      "padding   \"valid\" (none), \"same\" (ceil(extent / stride) windows), a number of zeros on both\n"
+      "          sides, or for each axis a number or (before, after)\n"
+      "dilation  from one tap to the next\n"
+      "groups    outputs of group g read channels of group g; groups = c is a depthwise convolution\n"
+      "Returns [n, o, *positions], y[n, o, p] = sum of x[n, c, stride p + dilation k - before] w[o, c, k].\n"
+      "Moves   x and w in, the result out: windows are read in place, and what follows is fused.\n"
+      "Raises  UserError if ranks, channels or groups do not fit, or a window is larger than x.");
+  convolution(
+      "conv_transpose", lang::conv_transpose,
+      "The transpose of conv as a linear map of x, with the w of that conv.\n\n"
+      "x         [n, o, *positions]\n"
+      "w         [o, c / groups, *taps]\n"
+      "Returns [n, c, *spatial] of stride (p - 1) + dilation (taps - 1) + 1 elements less the padding for\n"
+      "        p positions; padding=\"same\": stride p. The other parameters are those of conv.\n"
+      "Raises  UserError if ranks, channels or groups do not fit, or the padding cuts off all.");
   using Pool = Tensor (*)(const Operand&, const Ints&, const lang::Sliding&);
   const auto pooling = [&m](const char* name, Pool function, const char* doc) {
     m.def(
@@ -427,7 +434,8 @@ void bind_windows(nb::module_& m) {
                          nb::handle dilation) {
           const Operand image = to_operand(x);
           const Ints extents = to_ints(taps, std::string(name) + ": window");
-          return function(image, extents, to_sliding(name, stride.is_none() ? taps : stride, padding, dilation));
+          return function(image, extents,
+                          to_sliding(name, stride.is_none() ? taps : stride, padding, dilation));
         },
         nb::arg("x").none(), nb::arg("window").none(), nb::arg("stride") = nb::none(),
         nb::arg("padding").none() = "valid", nb::arg("dilation").none() = 1, doc);
@@ -450,11 +458,12 @@ void bind_windows(nb::module_& m) {
         return lang::window(operand, to_ints(axes, "window: axes"), to_ints(taps, "window: taps"),
                             to_sliding("window", stride, padding, dilation));
       },
-      nb::arg("x").none(), nb::arg("axes"), nb::arg("taps"), nb::arg("stride") = 1, nb::arg("padding") = "valid",
-      nb::arg("dilation") = 1,
+      nb::arg("x").none(), nb::arg("axes"), nb::arg("taps"), nb::arg("stride") = 1,
+      nb::arg("padding") = "valid", nb::arg("dilation") = 1,
       "The windows of x along axes: y[.., i, .., k] = x[.., stride i + dilation k - before, ..], 0 in the "
       "padding.\n\n"
-      "Positions take the place of each axis, taps are new axes at the end. What is computed of them reads x:\n"
+      "Positions take the place of each axis, taps are new axes at the end. What is computed of them reads "
+      "x:\n"
       "the windows lie nowhere, unless they are the result. stride, padding, dilation: as in conv.");
 }
 

@@ -8,7 +8,7 @@
 namespace tenfold::lang {
 namespace {
 
-constexpr size_t kFirst = 2;                                // spatial axis: n and c stand before
+constexpr size_t kFirst = 2;                                   // spatial axis: n and c stand before
 constexpr std::string_view kPositions = "pqr", kTaps = "ijk";  // letters of the spatial axes
 constexpr std::string_view kNames[] = {"x", "w"};
 
@@ -27,8 +27,7 @@ Ints each(const Ints& list, size_t axes, std::string_view function, std::string_
                      list.size(), axes),
          operands, kNames);
   for (const int64_t n : list)
-    if (n < 1)
-      fail(fmt::format("{}: {} is {}; it must be at least 1", function, name, n), operands, kNames);
+    if (n < 1) fail(fmt::format("{}: {} is {}; it must be at least 1", function, name, n), operands, kNames);
   return list.size() == axes ? list : Ints(axes, list[0]);
 }
 
@@ -68,8 +67,7 @@ void check_fits(std::string_view function, const Each& s, const Shape& extents, 
                      "it (padding=\"same\", say), or take fewer taps.",
                      function, taps[a].str(),
                      s.dilation[a] > 1 ? fmt::format(" with dilation {}", s.dilation[a]) : "",
-                     s.reach(a, taps[a]), a, padded.str(),
-                     padded == extents[a] ? "" : " with its padding"),
+                     s.reach(a, taps[a]), a, padded.str(), padded == extents[a] ? "" : " with its padding"),
          operands, kNames);
   }
 }
@@ -82,8 +80,8 @@ Shape spatial(const Operand& x) {
 void check_image(std::string_view function, const Operand& x, std::span<const Operand> operands) {
   const size_t rank = x.shape().size();
   if (rank > kFirst && rank <= kFirst + kTaps.size()) return;
-  fail(fmt::format("{}: x has {} ax{}, but it must be [n, c, *spatial] with 1 to {} spatial axes. {}", function,
-                   rank, rank == 1 ? "is" : "es", kTaps.size(),
+  fail(fmt::format("{}: x has {} ax{}, but it must be [n, c, *spatial] with 1 to {} spatial axes. {}",
+                   function, rank, rank == 1 ? "is" : "es", kTaps.size(),
                    rank <= kFirst ? "Add axes of extent 1 with expand_dims."
                                   : "Join axes with reshape, or use vmap."),
        operands, kNames);
@@ -111,14 +109,15 @@ void check_groups(std::string_view function, std::string_view what, const Dim& c
 void check_taps(std::string_view function, const Operand& x, const Operand& w) {
   const Operand both[] = {x, w};
   if (w.shape().size() != x.shape().size())
-    fail(fmt::format("{}: x has {} spatial axes, so w must have {} axes, but it has {}. w is [outputs, channels "
-                     "/ groups, *taps].",
-                     function, x.shape().size() - kFirst, x.shape().size(), w.shape().size()),
+    fail(fmt::format(
+             "{}: x has {} spatial axes, so w must have {} axes, but it has {}. w is [outputs, channels "
+             "/ groups, *taps].",
+             function, x.shape().size() - kFirst, x.shape().size(), w.shape().size()),
          both, kNames);
   for (const Dim& taps : spatial(w))
     if (!taps.is_const() || taps.value() < 1)
-      fail(fmt::format("{}: w has {} taps along an axis; their number must be known, and at least 1", function,
-                       taps.str()),
+      fail(fmt::format("{}: w has {} taps along an axis; their number must be known, and at least 1",
+                       function, taps.str()),
            both, kNames);
 }
 
@@ -187,9 +186,9 @@ Tensor conv(const Operand& x, const Operand& w, const Sliding& sliding, int64_t 
     const std::string g(groups == 1 ? "" : "g"), p(kPositions.substr(0, taps.size())),
         k(kTaps.substr(0, taps.size()));
     const NodeRef image = grouped(padded(in[0], 0, s, kFirst), 1, groups);
-    const NodeRef y = build::contract(windows(image, s, taps, image->shape().size() - taps.size()),
-                                      grouped(in[1], 0, groups),
-                                      fmt::format("n{0}c{1}{2},{0}oc{2}->n{0}o{1}", g, p, k));
+    const NodeRef y =
+        build::contract(windows(image, s, taps, image->shape().size() - taps.size()),
+                        grouped(in[1], 0, groups), fmt::format("n{0}c{1}{2},{0}oc{2}->n{0}o{1}", g, p, k));
     return joined(y, 1, groups);
   });
 }
@@ -199,9 +198,10 @@ Tensor conv_transpose(const Operand& x, const Operand& w, const Sliding& sliding
   check_image("conv_transpose", x, both);
   check_taps("conv_transpose", x, w);
   check_groups("conv_transpose", "x", x.shape()[1], groups, both);
-  check_filters("conv_transpose", x, w, groups, x.shape()[1], w.shape()[0],
-                "w is that of the conv in the other direction, [channels of x, channels of the result / groups, "
-                "*taps]: its first axis must be the channels of x.");
+  check_filters(
+      "conv_transpose", x, w, groups, x.shape()[1], w.shape()[0],
+      "w is that of the conv in the other direction, [channels of x, channels of the result / groups, "
+      "*taps]: its first axis must be the channels of x.");
   const Shape positions = spatial(x), taps = spatial(w);
   Shape whole;  // before the padding is cut off
   Sliding plain = sliding;
@@ -212,9 +212,10 @@ Tensor conv_transpose(const Operand& x, const Operand& w, const Sliding& sliding
     whole.push_back((positions[a] - 1) * s.stride[a] + reach);
     if (sliding.same) {
       if (reach < s.stride[a])
-        fail(fmt::format("conv_transpose: padding=\"same\" needs windows that meet, but those of spatial axis {} "
-                         "reach over {} elements with stride {}. Use padding=0.",
-                         a, reach, s.stride[a]),
+        fail(fmt::format(
+                 "conv_transpose: padding=\"same\" needs windows that meet, but those of spatial axis {} "
+                 "reach over {} elements with stride {}. Use padding=0.",
+                 a, reach, s.stride[a]),
              both, kNames);
       s.low[a] = floordiv(Dim(reach - s.stride[a]), 2);
       s.high[a] = Dim(reach - s.stride[a]) - s.low[a];
@@ -230,9 +231,8 @@ Tensor conv_transpose(const Operand& x, const Operand& w, const Sliding& sliding
     for (NodeRef& node : in) node = build::convert(node, dtype);
     const std::string g(groups == 1 ? "" : "g"), p(kPositions.substr(0, taps.size())),
         k(kTaps.substr(0, taps.size()));
-    const NodeRef products =
-        build::contract(grouped(in[0], 1, groups), grouped(in[1], 0, groups),
-                        fmt::format("n{0}o{1},{0}oc{2}->n{0}c{1}{2}", g, p, k));
+    const NodeRef products = build::contract(grouped(in[0], 1, groups), grouped(in[1], 0, groups),
+                                             fmt::format("n{0}o{1},{0}oc{2}->n{0}c{1}{2}", g, p, k));
     const size_t first = products->shape().size() - 2 * taps.size();
     Shape shape(products->shape().begin(), products->shape().begin() + static_cast<int64_t>(first));
     shape.insert(shape.end(), whole.begin(), whole.end());

@@ -9,9 +9,9 @@ namespace tenfold::lang {
 
 // How windows slide. Each list has one entry for all spatial axes, or one for each.
 struct Sliding {
-  Ints stride = {1};                                  // elements from one window to the next
+  Ints stride = {1};                                   // elements from one window to the next
   std::vector<std::pair<int64_t, int64_t>> padding{};  // elements before and after each axis; empty: none
-  Ints dilation = {1};                                // elements from one tap to the next
+  Ints dilation = {1};                                 // elements from one tap to the next
   bool same = false;  // pad so that there are ceil(extent / stride) windows, the odd element at the end
 };
 

@@ -408,7 +408,8 @@ class Builder {
   bool zeros_around_a_buffer(const Node& n, const Op& op, Demand& d) {
     if (n.inputs.size() != 2 || n.inputs[1]->rank() != 0 || n.rank() == 0 || any_whole(d.dims)) return false;
     const Op &from = flat_.ops[op.inputs[0]], &value = flat_.ops[op.inputs[1]];
-    if (mine_[op.inputs[0]] || from.kind == Op::Kind::constant || value.kind != Op::Kind::constant) return false;
+    if (mine_[op.inputs[0]] || from.kind == Op::Kind::constant || value.kind != Op::Kind::constant)
+      return false;
     const Scalar fill = value.node->attrs.scalar("value").round_to(n.dtype());
     if (is_complex(n.dtype()) || fill.f() != 0 || std::signbit(fill.f())) return false;
     Relation r = n.prim->relation(n, space().resolve(d.dims), space());

@@ -1,5 +1,4 @@
 #include "tenfold/ir/space.h"
-
 #include "tenfold/ir/text.h"
 #include "tenfold/rewrite/simplify.h"
 
@@ -104,12 +103,9 @@ TEST(Move, TwoOperands) {
 Graph back(const Shape& shape, Ints axes, Ints taps, Ints stride, Ints dilation, Dtype d = Dtype::f64) {
   const NodeRef whole = parameter(0, {d, shape});
   return graph_of({window(whole, axes, taps, stride, dilation)->type()}, [&](const Nodes& p) {
-    return Nodes{make("overlap_add", {p[0]},
-                      {{"shape", shape},
-                       {"axes", axes},
-                       {"taps", taps},
-                       {"stride", stride},
-                       {"dilation", dilation}})};
+    return Nodes{
+        make("overlap_add", {p[0]},
+             {{"shape", shape}, {"axes", axes}, {"taps", taps}, {"stride", stride}, {"dilation", dilation}})};
   });
 }
 
@@ -269,16 +265,18 @@ TEST(Move, ErrorsInFull) {
             "concatenate: axis 2 does not exist in f64[2,3]; axes go from 0 to 1");
   EXPECT_EQ(error([&] { reverse(x, {-1}); }),
             "reverse: axis -1 does not exist in f64[2,3]; axes go from 0 to 1");
-  EXPECT_EQ(error([&] { window(x, {1}, {2}, {1}, {3}); }),
-            "window: a window of 2 taps with dilation 3 reaches over 4 elements, but axis 1 of f64[2,3] has 3; "
-            "pad it first, or take fewer taps");
+  EXPECT_EQ(
+      error([&] { window(x, {1}, {2}, {1}, {3}); }),
+      "window: a window of 2 taps with dilation 3 reaches over 4 elements, but axis 1 of f64[2,3] has 3; "
+      "pad it first, or take fewer taps");
   EXPECT_EQ(error([&] { window(x, {2}, {2}, {1}, {1}); }),
             "window: axis 2 does not exist in f64[2,3]; axes go from 0 to 1");
   EXPECT_EQ(error([&] { window(x, {1, 1}, {2, 2}, {1, 1}, {1, 1}); }),
             "window: axis 1 stands twice in [1,1]; name each axis once");
   EXPECT_EQ(error([&] { window(x, {0, 1}, {2}, {1, 1}, {1, 1}); }),
             "window: taps has 1 entries and axes has 2; give one entry for each axis");
-  EXPECT_EQ(error([&] { window(x, {1}, {2}, {0}, {1}); }), "window: stride has the entry 0; it must be at least 1");
+  EXPECT_EQ(error([&] { window(x, {1}, {2}, {0}, {1}); }),
+            "window: stride has the entry 0; it must be at least 1");
   EXPECT_EQ(error([&] {
               make("overlap_add", {x},
                    {{"shape", Shape{5}},

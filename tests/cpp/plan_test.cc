@@ -304,7 +304,8 @@ TEST(Plan, Windows) {
     for (const int64_t stride : {1, 2}) {  // a bias, a maximum: one launch
       const NodeRef every = window(bordered(x, 0, by), {2, 3}, {3, 3}, {stride, stride}, {1, 1});
       const NodeRef y = contract(every, w, "ncpqij,ocij->nopq");
-      EXPECT_EQ(check({{x, w, b}, {map("maximum", {y + broadcast(b, y->shape(), {1}), zeros_like(y)})}, {}}), 1);
+      EXPECT_EQ(check({{x, w, b}, {map("maximum", {y + broadcast(b, y->shape(), {1}), zeros_like(y)})}, {}}),
+                1);
     }
   const NodeRef plane = in(0, {4, 12, 17});
   for (const int64_t stride : {1, 2, 3}) {

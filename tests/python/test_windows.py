@@ -39,11 +39,14 @@ def windows(x, taps, stride=1, padding="valid", dilation=1, fill=0.0):
     stride, dilation = each(stride, axes), each(dilation, axes)
     around = pairs(padding, x.shape[2:], taps, stride, dilation)
     x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *around], constant_values=fill)
-    count = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], taps, stride, dilation, strict=True)]
+    count = [
+        (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], taps, stride, dilation, strict=True)
+    ]
     out = np.empty((*x.shape[:2], *count, *taps))
     for tap in itertools.product(*map(range, taps)):
         at = tuple(
-            slice(d * k, d * k + s * (p - 1) + 1, s) for k, s, d, p in zip(tap, stride, dilation, count, strict=True)
+            slice(d * k, d * k + s * (p - 1) + 1, s)
+            for k, s, d, p in zip(tap, stride, dilation, count, strict=True)
         )
         out[(..., *tap)] = x[(slice(None), slice(None), *at)]
     return out
@@ -53,7 +56,9 @@ def conv(x, w, stride=1, padding="valid", dilation=1, groups=1):
     taps = w.shape[2:]
     every = windows(x, taps, stride, padding, dilation)
     out = []
-    for image, filters in zip(np.split(every, groups, axis=1), np.split(w.astype(np.float64), groups), strict=True):
+    for image, filters in zip(
+        np.split(every, groups, axis=1), np.split(w.astype(np.float64), groups), strict=True
+    ):
         letters = "pqr"[: len(taps)], "ijk"[: len(taps)]
         out.append(np.einsum(f"nc{letters[0]}{letters[1]},oc{letters[1]}->no{letters[0]}", image, filters))
     return np.concatenate(out, axis=1)
@@ -106,7 +111,9 @@ def test_gradients_of_conv(name):
 def test_conv_transpose_is_the_transpose(name):
     x_shape, w_shape, options = CASES[name]
     x, w = array(*x_shape, dtype=np.float64), array(*w_shape, dtype=np.float64)
-    options = {k: v for k, v in options.items() if v != "same"}  # which depends on the extent in the one direction
+    options = {
+        k: v for k, v in options.items() if v != "same"
+    }  # which depends on the extent in the one direction
     y = conv(x, w, **options)
     u = array(*y.shape, dtype=np.float64)
     back = tn.conv_transpose(u, w, **options).numpy()
@@ -207,7 +214,9 @@ def test_vmap():
     shared = np.stack([f(a, w[0]).numpy() for a in x])
     np.testing.assert_allclose(tn.vmap(f, in_axes=(0, None))(x, w[0]).numpy(), shared, rtol=1e-5, atol=1e-5)
     gradient = tn.vmap(tn.grad(lambda x, w: tn.sum(f(x, w) ** 2)))(x, w).numpy()
-    want = np.stack([tn.grad(lambda x, w: tn.sum(f(x, w) ** 2))(a, b).numpy() for a, b in zip(x, w, strict=True)])
+    want = np.stack(
+        [tn.grad(lambda x, w: tn.sum(f(x, w) ** 2))(a, b).numpy() for a, b in zip(x, w, strict=True)]
+    )
     np.testing.assert_allclose(gradient, want, rtol=1e-4, atol=1e-4)
 
 

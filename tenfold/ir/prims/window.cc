@@ -1,6 +1,6 @@
 // Windows that slide along axes, and the addition of windows back to where they came from. Each is the
-// other's derivative. A window is a relation alone: index stride * i + dilation * k of what is read, for tap k
-// of position i. Nothing is outside of it: who wants a border pads first.
+// other's derivative. A window is a relation alone: index stride * i + dilation * k of what is read, for tap
+// k of position i. Nothing is outside of it: who wants a border pads first.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -28,16 +28,13 @@ struct Windows {
   size_t size() const { return axes.size(); }
   size_t axis(size_t a) const { return static_cast<size_t>(axes[a]); }
   int64_t reach(size_t a) const { return dilation[a] * (taps[a] - 1) + 1; }  // from the first tap to the last
-  Dim positions(size_t a, const Dim& extent) const {
-    return floordiv(extent - reach(a), stride[a]) + 1;
-  }
-  Attrs attrs() const {
-    return {{"axes", axes}, {"taps", taps}, {"stride", stride}, {"dilation", dilation}};
-  }
+  Dim positions(size_t a, const Dim& extent) const { return floordiv(extent - reach(a), stride[a]) + 1; }
+  Attrs attrs() const { return {{"axes", axes}, {"taps", taps}, {"stride", stride}, {"dilation", dilation}}; }
 };
 
 void check(std::string_view what, const Windows& w, const Type& whole) {
-  for (const auto& [name, list] : {std::pair("taps", &w.taps), {"stride", &w.stride}, {"dilation", &w.dilation}}) {
+  for (const auto& [name, list] :
+       {std::pair("taps", &w.taps), {"stride", &w.stride}, {"dilation", &w.dilation}}) {
     if (list->size() != w.size())
       user_error("{}: {} has {} entries and axes has {}; give one entry for each axis", what, name,
                  list->size(), w.size());
@@ -53,9 +50,10 @@ void check(std::string_view what, const Windows& w, const Type& whole) {
                  fmt::join(w.axes, ","));
     const Dim& extent = whole.shape[w.axis(a)];
     if (!provably_le(w.reach(a), extent))
-      user_error("{}: a window of {} taps with dilation {} reaches over {} elements, but axis {} of {} has {}; "
-                 "pad it first, or take fewer taps",
-                 what, w.taps[a], w.dilation[a], w.reach(a), w.axes[a], whole.str(), extent.str());
+      user_error(
+          "{}: a window of {} taps with dilation {} reaches over {} elements, but axis {} of {} has {}; "
+          "pad it first, or take fewer taps",
+          what, w.taps[a], w.dilation[a], w.reach(a), w.axes[a], whole.str(), extent.str());
   }
 }
 
@@ -125,9 +123,8 @@ void overlap_reference(const Node& node, std::span<const Array* const> in, std::
   const auto add = [&, &eval = prim("add").eval](const Scalar& a, const Scalar& b) {
     return eval({}, std::vector<Scalar>{a, b}, dtypes);
   };
-  for_each_tap(Windows(node.attrs), out[0].shape, in[0]->shape, [&](int64_t to, int64_t from) {
-    sum.set(to, add(sum.at(to), in[0]->at(from)));
-  });
+  for_each_tap(Windows(node.attrs), out[0].shape, in[0]->shape,
+               [&](int64_t to, int64_t from) { sum.set(to, add(sum.at(to), in[0]->at(from))); });
   for (int64_t i = 0; i < sum.size(); ++i) out[0].set(i, sum.at(i));
 }
 
@@ -218,8 +215,9 @@ Nodes overlap_expand(const Node& node, std::span<const NodeRef> in) {
 const Prim kPrims[] = {
     {
         .name = "window",
-        .doc = "Windows of x: position i and tap k of a windowed axis is element stride * i + dilation * k of "
-               "it. The axis becomes that of the positions; the taps are new axes at the end.",
+        .doc =
+            "Windows of x: position i and tap k of a windowed axis is element stride * i + dilation * k of "
+            "it. The axis becomes that of the positions; the taps are new axes at the end.",
         .kind = Kind::move,
         .arity = 1,
         .operands = {"x"},
