@@ -57,7 +57,9 @@ def main():
     ]
     images, labels = stripes(rng, 512)
     explained = tn.explain(network, weights, images)
-    print(f"forward: {explained.launches} launches, {explained.bytes_read + explained.bytes_written:,.0f} bytes")
+    print(
+        f"forward: {explained.launches} launches, {explained.bytes_read + explained.bytes_written:,.0f} bytes"
+    )
     for step in range(steps):
         batch = rng.integers(0, len(images), 64)
         value, weights = train(weights, images[batch], labels[batch])
