@@ -99,10 +99,12 @@ Axes classify(const Flat& flat, const Instances& all) {
   return axes;
 }
 
-// Heights of a contraction's tile, by axis of rows: those of the result that the operand along the vectors does
-// not have, so that a vector, once loaded, is used again. All rows of a contraction together stay in registers,
-// the longest axis first; a height is the one whose last tile has least to spare, of those the tallest.
-static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, AtomId vector, int64_t lanes, int unroll) {
+// Heights of a contraction's tile, by axis of rows: those of the result that the operand along the vectors
+// does not have, so that a vector, once loaded, is used again. All rows of a contraction together stay in
+// registers, the longest axis first; a height is the one whose last tile has least to spare, of those the
+// tallest.
+static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, AtomId vector, int64_t lanes,
+                                                  int unroll) {
   constexpr int64_t kRegisters = 32, kPairs = 36;
   auto height = [&](const Dim& n, int64_t most) {
     if (!n.is_const()) return std::min<int64_t>(4, most);
