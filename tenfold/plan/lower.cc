@@ -275,6 +275,7 @@ void Lowering::loop(const Nest& n, Scope& scope, Body& body) {
   for (size_t s = 0; s < all_.scope_time.size(); ++s)
     if (all_.scope_time[s] == n.atom) l->reverse = flat_.scopes[s].reverse;
   Scope inside = scope;
+  open_.push_back(n.atom);
   for (const Nest& c : n.children) {
     if (c.atom < 0)
       leaf(c.leaf, inside, l->body);
@@ -312,6 +313,7 @@ void Lowering::loop(const Nest& n, Scope& scope, Body& body) {
     changed.insert(variables_.at(i));
   }
   for (auto [i, from] : to_copy) copy(i, from, variables_.at(i));
+  open_.pop_back();
   body.push_back(std::move(l));
   for (int i : n.resumed)
     write_scratch(body, running_scratch(i), {variables_.at(i), {}}, running_forms(i), running_axes(i));

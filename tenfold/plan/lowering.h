@@ -74,6 +74,7 @@ class Lowering {
   std::set<int> kept_, memory_accumulators_, resumed_, written_;
   std::unordered_map<int, ValueId> scratch_, variables_;
   std::unordered_map<int, int> place_of_;  // kept value -> the one that it takes the place of in scratch
+  std::vector<AtomId> open_;               // the loops that statements now come into
   Online online_;
   std::set<int> running_, rescaled_;  // accumulators that have begun; those that a running maximum has scaled
   std::map<int, int> input_arg_, output_arg_;  // op -> argument
@@ -130,12 +131,13 @@ class Lowering {
   Operand input(Body& body, Scope& scope, int user, size_t slot);
   Operand read_carry(Body& body, const Inst::Use& u, Dtype);
   void generate(const std::vector<Nest>& nests, Scope scope, Body& body);
-  // A nest of loops over the sequential outer atoms of `dims`, around what `inner` puts there.
+  // A nest of loops over the sequential outer atoms of `dims` that are not open yet, around what `inner` puts
+  // there.
   template <class F>
   void over_storage(const Forms& dims, Body& body, F inner) {
     std::vector<AtomId> around;
     for (AtomId a : space_atoms(dims))
-      if (tiling(a).loop && !tiling(a).grid) around.push_back(a);
+      if (tiling(a).loop && !tiling(a).grid && !contains(open_, a)) around.push_back(a);
     Body* at = &body;
     for (AtomId a : around) {
       auto l = std::make_unique<tile::Loop>();
