@@ -17,9 +17,12 @@ double extent(const Instances& all, AtomId a) { return static_cast<double>(all.s
 // The largest divisor of n that `fits`, or 0.
 template <class F>
 int64_t divisor(int64_t n, F fits) {
-  for (int64_t d = n; d > 0; --d)
-    if (n % d == 0 && fits(d)) return d;
-  return 0;
+  int64_t best = 0;
+  for (int64_t q = 1; q * q <= n; ++q)
+    if (n % q == 0)
+      for (const int64_t d : {n / q, q})
+        if (d > best && fits(d)) best = d;
+  return best;
 }
 
 // Atom a as n / size blocks of `size`.
