@@ -40,7 +40,7 @@ constexpr Seeded kSeeded[] = {
     {"lower_epilogue", "random_llvm_test", "Part/RandomLlvm.AsInterpreted/0"},
     {"lower_guard", "plan_test", "Plan.Softmax"},
     {"lower_identity", "random_llvm_test", "Part/RandomLlvm.AsInterpreted/0"},
-    {"plan_coalesce_stride", "plan_test", "Plan.AdjacentAxesAreOne"},
+    {"plan_coalesce_stride", "plan_test", "Plan.RandomGraphs"},
     {"plan_merge_path", "plan_test", "Plan.RandomGraphs"},
     {"plan_online_rescale", "plan_test", "Plan.OnlineMaximum"},
     {"plan_slice_start", "random_llvm_test", "Part/RandomLlvm.AsInterpreted/0"},
