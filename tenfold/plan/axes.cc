@@ -31,6 +31,29 @@ double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dim
   return -6;
 }
 
+// How often a contraction that sums along `a` loads this operand: once for each tile of the rows that it
+// lacks.
+double rounds(const Instances& all, const Inst& operand, AtomId a) {
+  constexpr double kRows = 6;
+  double most = 1;
+  std::set<AtomId> mine;
+  collect(operand.dims, mine);
+  for (const Inst& x : all.insts) {
+    if (x.kind != Inst::Kind::contract) continue;
+    std::set<AtomId> result, summed;
+    collect(x.dims, result);
+    collect(x.reduced, summed);
+    const bool loads = std::ranges::any_of(
+        x.inputs, [&](const Inst::Use& u) { return u.inst >= 0 && &all.insts[u.inst] == &operand; });
+    if (!loads || !summed.contains(a)) continue;
+    double times = 1;
+    for (AtomId b : result)
+      if (!mine.contains(b)) times *= std::max(1.0, static_cast<double>(all.space.extent(b).hint()) / kRows);
+    most = std::max(most, times);
+  }
+  return most;
+}
+
 }  // namespace
 
 Dim stride(const Shape& shape, const Forms& dims, AtomId a) {
@@ -86,7 +109,8 @@ Axes classify(const Flat& flat, const Instances& all) {
       if (!mine.contains(a)) continue;
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
-        score += volume * vector_worth(all.space, i.shape, i.dims, a);
+        const double worth = vector_worth(all.space, i.shape, i.dims, a);
+        score += volume * worth * (worth < 0 ? rounds(all, i, a) : 1);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);
       }

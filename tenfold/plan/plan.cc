@@ -447,20 +447,39 @@ class Planner {
     };
     std::vector<int> start;
     for (auto& [c, units] : clusters_) start.push_back(c);
+    auto merge_all = [&] {
+      while (!heap.empty()) {
+        Entry e = heap.top();
+        heap.pop();
+        if (!clusters_.contains(e.a) || !clusters_.contains(e.b)) continue;
+        auto [g, group] = gain(e.a, e.b);
+        if (g <= 0) continue;
+        std::vector<int> units = units_of(group);
+        int made = next_cluster_++;
+        for (int c : group) clusters_.erase(c);
+        for (int u : units) cluster_of_[u] = made;
+        clusters_[made] = std::move(units);
+        push(made);
+      }
+    };
     for (int c : start) push(c);
-    while (!heap.empty()) {
-      Entry e = heap.top();
-      heap.pop();
-      if (!clusters_.contains(e.a) || !clusters_.contains(e.b)) continue;
-      auto [g, group] = gain(e.a, e.b);
-      if (g <= 0) continue;
-      std::vector<int> units = units_of(group);
-      int made = next_cluster_++;
-      for (int c : group) clusters_.erase(c);
-      for (int u : units) cluster_of_[u] = made;
-      clusters_[made] = std::move(units);
-      push(made);
-    }
+    merge_all();
+    // Two that are not worth it may be worth it with a third: a product, its softmax, and the next product.
+    std::set<std::pair<int, int>> ends;
+    auto users = [&](int c) {
+      std::set<int> found;
+      for (int u : clusters_.at(c))
+        for (int v : unit_users_[u])
+          if (cluster_of_[v] != c) found.insert(cluster_of_[v]);
+      return found;
+    };
+    for (auto& [c, units] : clusters_)
+      for (int next : users(c))
+        for (int last : users(next))
+          if (last != c) ends.insert({c, last});
+    for (auto [a, b] : ends)
+      if (auto [g, group] = gain(a, b); g > 0) heap.push({g, tick++, a, b});
+    merge_all();
   }
   std::map<int64_t, std::string> notes_;
 
