@@ -130,7 +130,7 @@ class Timing:
         return self.units / self.seconds
 
 
-def interleave(contenders, cases, check=None, rounds=ROUNDS, seconds=SLICE):
+def interleave(contenders, cases, check=None, rounds=ROUNDS, seconds=SLICE, pause=0):
     """{name: Timing} of contenders {name: Contender} on `cases` (one case, or {name: case}).
 
     All are prepared, and their outputs given to `check(name, outputs)`, before anything is timed. Who cannot
@@ -148,6 +148,7 @@ def interleave(contenders, cases, check=None, rounds=ROUNDS, seconds=SLICE):
             note(f"left out: {error}")
     for _ in range(rounds):
         for name, timing in ready.items():
+            time.sleep(pause)  # until the threads of who ran before no longer spin
             median, best = contenders[name].ask("time", seconds)
             timing.rounds.append(median)
             timing.best = min(timing.best, best)

@@ -13,7 +13,7 @@ def against(figure, peers, cases, label):
     ratios = []
     for case in cases:
         check = functools.partial(lambda case, _, outputs: products.check(case, outputs), case)
-        timings = interleave(peers, case, check, seconds=0.1)
+        timings = interleave(peers, case, check, rounds=3, seconds=0.1, pause=0.3)
         for name, t in timings.items():
             yield Row(figure, f"{label(case)}, {name}", t.units / t.seconds / 1e9, "GFLOP/s"), None
         peer = min((n for n in timings if n != "tenfold"), key=lambda n: timings[n].seconds, default=None)
