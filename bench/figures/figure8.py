@@ -1,7 +1,5 @@
 """f32 matrix products against the best library at each shape."""
 
-import functools
-
 from harness import Row, geomean, interleave, ratio
 from peers import products
 
@@ -12,7 +10,7 @@ def against(figure, peers, cases, label):
     """Rows of tenfold over the best peer, and the ratios."""
     ratios = []
     for case in cases:
-        check = functools.partial(lambda case, _, outputs: products.check(case, outputs), case)
+        check = lambda _, outputs, case=case: products.check(case, outputs)
         timings = interleave(peers, case, check, rounds=3, seconds=0.1, pause=0.3)
         for name, t in timings.items():
             yield Row(figure, f"{label(case)}, {name}", t.units / t.seconds / 1e9, "GFLOP/s"), None

@@ -21,11 +21,10 @@ double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dim
   const Dim step = stride(shape, dims, a);
   if (step == Dim(0)) return 0;
   if (step == Dim(1)) return 2.0 * std::min(1.0, static_cast<double>(space.extent(a).hint()) / 16.0);
-  constexpr int64_t kRecord = 8;  // elements
   std::set<AtomId> others;
   collect(dims, others);
   for (AtomId b : others)
-    if (step.is_const() && step.value() <= kRecord && space.extent(b) == step &&
+    if (step.is_const() && step.value() <= tile::kRecord && space.extent(b) == step &&
         stride(shape, dims, b) == Dim(1))
       return -1;
   return -6;
@@ -168,9 +167,7 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, AtomId v
   return heights;
 }
 
-Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, const tile::Machine& machine,
-                    int unroll) {
-  (void)flat;
+Choice first_choice(const Instances& all, const Axes& axes, const tile::Machine& machine, int unroll) {
   Choice c;
   c.vector = axes.vector;
   c.atoms.resize(all.space.size());

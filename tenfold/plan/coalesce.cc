@@ -10,13 +10,6 @@
 namespace tenfold::plan {
 namespace {
 
-bool has(const Form& f, AtomId a) {
-  return std::any_of(f.terms.begin(), f.terms.end(), [&](const Term& t) { return t.atom == a; });
-}
-bool has(const Forms& forms, AtomId a) {
-  return std::any_of(forms.begin(), forms.end(), [&](const Form& f) { return has(f, a); });
-}
-
 // a * extent(b) + b is one atom of the product of their extents.
 class Pair {
  public:

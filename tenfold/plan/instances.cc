@@ -41,12 +41,7 @@ class Builder {
   Instances finish() {
     align_stores();
     std::vector<Inst>& made = result_.insts;
-    for (Inst& i : made) {
-      i.dims = space().resolve(i.dims);
-      i.reduced = space().resolve(i.reduced);
-      for (auto& u : i.inputs) u.at = space().resolve(u.at);
-      for (auto& a : i.asked) a = space().resolve(a);
-    }
+    resolve(result_);
     // Depth-first from the stores (and the states that loops carry): every value as late as its first user
     // allows.
     std::vector<int> order, place(made.size(), -1), state(made.size(), 0);
@@ -572,6 +567,15 @@ class Builder {
 };
 
 }  // namespace
+
+void resolve(Instances& all) {
+  for (Inst& i : all.insts) {
+    i.dims = all.space.resolve(i.dims);
+    i.reduced = all.space.resolve(i.reduced);
+    for (auto& u : i.inputs) u.at = all.space.resolve(u.at);
+    for (Forms& f : i.asked) f = all.space.resolve(f);
+  }
+}
 
 Instances build_instances(const Flat& flat, const std::vector<int>& units, const std::vector<int>& outputs) {
   return Builder(flat, units, outputs).finish();

@@ -46,6 +46,9 @@ struct Instances {
 // The instances of a cluster of units; `outputs`: the ops it must store. Throws Barrier.
 Instances build_instances(const Flat&, const std::vector<int>& units, const std::vector<int>& outputs);
 
+// Writes every form over the atoms that stand for what was substituted.
+void resolve(Instances&);
+
 // Makes one atom of adjacent ones, and one dimension of theirs in the buffers, wherever all instances agree.
 void coalesce(const Flat&, Instances&);
 

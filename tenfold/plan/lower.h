@@ -37,7 +37,7 @@ struct Axes {
   AtomId vector = -1;
 };
 Axes classify(const Flat&, const Instances&);
-Choice first_choice(const Flat&, const Instances&, const Axes&, const tile::Machine&, int unroll);
+Choice first_choice(const Instances&, const Axes&, const tile::Machine&, int unroll);
 
 struct Lowered {
   tile::Kernel kernel;

@@ -1,6 +1,6 @@
 // A maximum that runs beside what is scaled by it (PLANNER.md section 3): in one pass over a row, a sum of
-// exp(x - m) is multiplied by exp(old m - new m) whenever m grows. From the degrees that records state follow
-// softmax in two passes, log-sum-exp in one and streamed attention.
+// exp(x - m) is multiplied by exp(old m - new m) whenever m grows. From the degrees that records state
+// follows what may run so: a row that does not fit the cache is read once less.
 #pragma once
 
 #include <vector>

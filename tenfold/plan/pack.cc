@@ -6,12 +6,6 @@
 namespace tenfold::plan {
 namespace {
 
-bool has(const Forms& forms, AtomId a) {
-  return std::any_of(forms.begin(), forms.end(), [&](const Form& f) {
-    return std::any_of(f.terms.begin(), f.terms.end(), [&](const Term& t) { return t.atom == a; });
-  });
-}
-
 double extent(const Instances& all, AtomId a) { return static_cast<double>(all.space.extent(a).hint()); }
 
 // The largest divisor of n that `fits`, or 0.
@@ -35,12 +29,7 @@ Split split(Instances& all, AtomId a, int64_t size) {
   const std::string hint = all.space.hint(a);
   const Split s{all.space.atom(n / size, hint), all.space.atom(size, hint)};
   all.space.unify(Form::of(a), {0, {{s.blocks, size}, {s.within, 1}}, false});
-  for (Inst& i : all.insts) {
-    i.dims = all.space.resolve(i.dims);
-    i.reduced = all.space.resolve(i.reduced);
-    for (auto& u : i.inputs) u.at = all.space.resolve(u.at);
-    for (Forms& f : i.asked) f = all.space.resolve(f);
-  }
+  resolve(all);
   return s;
 }
 
@@ -98,7 +87,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
   if (!axes.time.empty() || axes.vector < 0) return {};
   std::vector<Packing> out;
   if (std::set<int> found = gathered(all, axes); !found.empty()) {
-    out.push_back({all, first_choice(flat, all, axes, machine, unroll)});
+    out.push_back({all, first_choice(all, axes, machine, unroll)});
     out.back().choice.packed = std::move(found);
   }
   const Site site = find_site(all, axes);
@@ -142,7 +131,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     Axes mine = classify(flat, p.all);
     if (std::erase(mine.parallel, within) == 0) continue;
     mine.sequential.push_back(within);
-    p.choice = first_choice(flat, p.all, mine, machine, unroll);
+    p.choice = first_choice(p.all, mine, machine, unroll);
     auto& order = p.choice.order;
     if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
     if (around >= 0) p.choice.atoms[around] = {1, false, true};

@@ -291,12 +291,12 @@ class Planner {
       };
       auto attempt = [&](const Choice& c) { attempt_on(all, c); };
       tile::Machine seen = seen_by(all, axes);
-      Choice choice = first_choice(flat_, all, axes, seen, unroll(all, axes));
+      Choice choice = first_choice(all, axes, seen, unroll(all, axes));
       attempt(choice);
       // What a group keeps of fewer elements may fit.
       while (!best.fits && !axes.time.empty() && seen.warp_bytes > 0 && seen.vector_bytes > seen.warp_bytes) {
         seen.vector_bytes /= 2;
-        choice = first_choice(flat_, all, axes, seen, unroll(all, axes));
+        choice = first_choice(all, axes, seen, unroll(all, axes));
         attempt(choice);
       }
       for (int vectors = unroll(all, axes); vectors > 0; vectors /= 2) {
@@ -464,7 +464,7 @@ class Planner {
     };
     for (int c : start) push(c);
     merge_all();
-    // Two that are not worth it may be worth it with a third: a product, its softmax, and the next product.
+    // Two that are not worth it may be worth it with a third: two products and what stands between them.
     std::set<std::pair<int, int>> ends;
     auto users = [&](int c) {
       std::set<int> found;

@@ -171,4 +171,11 @@ Forms AtomSpace::reshape(const Shape& to, const Forms& to_forms, const Shape& fr
   return result;
 }
 
+bool has(const Form& f, AtomId a) {
+  return std::any_of(f.terms.begin(), f.terms.end(), [&](const Term& t) { return t.atom == a; });
+}
+bool has(const Forms& forms, AtomId a) {
+  return std::any_of(forms.begin(), forms.end(), [&](const Form& f) { return has(f, a); });
+}
+
 }  // namespace tenfold::plan

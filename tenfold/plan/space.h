@@ -46,5 +46,7 @@ class AtomSpace final : public Space {
 };
 
 void sort_terms(Form&);
+bool has(const Form&, AtomId);
+bool has(const Forms&, AtomId);
 
 }  // namespace tenfold::plan

@@ -459,7 +459,6 @@ class Counter {
   // Do neighbours along the vectors lie apart in memory? Not where another axis takes the whole of each
   // record.
   bool scattered(const Stmt& stmt, int object, int form) const {
-    constexpr int64_t kRecord = 8;  // elements
     if (kernel_.vector < 0 || std::ranges::find(stmt.axes, kernel_.vector) == stmt.axes.end()) return false;
     const auto step = [&](AtomId atom) {
       const int64_t* shape = w_.shapes.data() + w_.objects[object].shape;

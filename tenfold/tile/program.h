@@ -252,6 +252,9 @@ using Access = std::function<void(const void* address, int64_t bytes,
 Counts run(const Kernel&, std::span<Array* const> args, const std::map<std::string, int64_t>& symbols = {},
            const Access& = {});
 
+// Elements of a record, at most, that vectors take whole and shuffle; what lies further apart is gathered.
+inline constexpr int64_t kRecord = 8;
+
 // The same counts without running it; symbols at their hints (or as given). Exact for loops without a
 // data-dependent end (a while loop counts its bound); an `if` counts `vote` of its body.
 struct Traffic {

@@ -340,6 +340,7 @@ TEST(Plan, SharedOperandsArePacked) {
                   {}};
     check(g, "generic", true, 1e-4);
     EXPECT_NE(text(g).find(c.packed), std::string::npos) << text(g);
+    EXPECT_EQ(text(g).find("write %") != std::string::npos, *c.packed != 0) << text(g);
     EXPECT_NE(text(g).find(c.parts), std::string::npos) << text(g);
   }
   NodeRef q = in(0, {3, 40, 64}), k = in(1, {3, 64, 50});

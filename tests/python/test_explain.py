@@ -134,3 +134,14 @@ def test_an_edited_plan_runs():
     holed = text.replace("io in 16, ii in 64", "io in 15, ii in 64")
     with pytest.raises(tn.UserError, match="it stores 3840 bytes, but its outputs have 4000"):
         tn.jit(f, plan=holed)(x)
+
+
+def test_attention_is_one_launch_that_moves_no_scores():
+    def attention(q, k, v):
+        scores = tn.einsum("hqd,hkd->hqk", q, k) * q.shape[-1] ** -0.5
+        e = tn.exp(scores - tn.max(scores, axis=-1, keepdims=True))
+        return tn.einsum("hqk,hkd->hqd", e / tn.sum(e, axis=-1, keepdims=True), v)
+
+    q = tn.zeros((8, 512, 64))
+    e = tn.explain(attention, q, q, q)
+    assert e.launches == 1 and e.bytes_written == 8 * 512 * 64 * 4

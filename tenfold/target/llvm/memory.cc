@@ -16,8 +16,7 @@ namespace in = llvm::Intrinsic;
 
 namespace {
 
-constexpr int64_t kMaxGroup = 8;  // structs of more fields are gathered
-constexpr int64_t kAlign = 64;    // bytes: of output buffers, and of scratch
+constexpr int64_t kAlign = 64;  // bytes: of output buffers, and of scratch
 
 int64_t units(Dtype d) { return is_complex(d) ? 2 : 1; }
 int64_t unit_bytes(Dtype d) { return size_of(d) / units(d); }
@@ -447,7 +446,7 @@ Access Emitter::scratch_access(ValueId v, const Forms& forms, const Layout& doma
 
 void Emitter::find_group(Access& a, const Layout& l) {
   const int64_t step = a.index.lane;
-  if (l.vector < 0 || step < 2 || step > kMaxGroup || a.index.lane_dynamic) return;
+  if (l.vector < 0 || step < 2 || step > tile::kRecord || a.index.lane_dynamic) return;
   for (const auto& g : a.gathered)
     if (g.varies) return;
   std::vector<std::pair<int64_t, AtomId>> candidates;
