@@ -505,13 +505,17 @@ Source Emitter::source(const tile::Operand& o, const Layout& reader) {
       }
       composed.push_back(std::move(r));
     }
-    if (load.op == tile::Op::load)
-      s.memory = arg_access(load, composed, reader);
-    else
-      s.memory =
-          scratch_access(load.source, composed, reader, k.values[static_cast<size_t>(load.source)].axes);
     for (const Form& f : composed)
       for (const Term& t : f.terms) depends.insert(t.atom);
+    // Guards of axes that the load does not have are not its own: the same element is read for all of them.
+    Layout own = reader;
+    own.axes.assign(depends.begin(), depends.end());
+    if (!depends.contains(own.vector)) own.vector = -1;
+    if (load.op == tile::Op::load)
+      s.memory = arg_access(load, composed, own);
+    else
+      s.memory =
+          scratch_access(load.source, composed, own, k.values[static_cast<size_t>(load.source)].axes);
   } else if (dynamic || spilled_.count(o.value)) {
     TENFOLD_CHECK(spilled_.count(o.value), "{} is indexed by a loop but lies in registers", v.name);
     const Layout& own = layout_of(o.value);
