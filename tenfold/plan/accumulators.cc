@@ -47,7 +47,7 @@ Forms Lowering::running_forms(int i) {
 }
 
 void Lowering::begin_accumulator(int i, Scope& scope, Body& body) {
-  if (online_.maximum >= 0 && memory_accumulators_.contains(i) && (i == online_.maximum || online_.scales(i)))
+  if (memory_accumulators_.contains(i) && (i == online_.maximum || (online_.scales(i) && !by_turns())))
     throw Barrier{"a maximum that runs over several tiles"};
   running_.insert(i);
   Stmt s;
@@ -87,14 +87,23 @@ void Lowering::rescale(int i, const Operand& shift, Body& body) {
   const Dtype d = kernel_.values[shift.value].dtype;
   Operand by = shift;
   if (degree != 1) by = map(body, "mul", {by, constant(body, Scalar(static_cast<double>(degree)), d)}, ax, d);
+  const NodeRef x = build::parameter(0, {d, {}});
+  const Dtype running = accumulator(op(i).type.dtype);
+  by = convert(body, composed(body, {{x}, {build::map("exp", {x})}, {}}, {by}, ax), running);
+  if (memory_accumulators_.contains(i)) {
+    over_storage(inst(i).dims, body, [&](Body& b) {
+      const Operand old = read_scratch(b, running_scratch(i), running_forms(i), running_axes(i));
+      write_scratch(b, running_scratch(i), map(b, "mul", {old, by}, running_axes(i), running), running_forms(i),
+                    running_axes(i));
+    });
+    return;
+  }
   Stmt s;
   s.op = tile::Op::accumulate;
   s.prim = &prim("mul");
   s.result = variables_.at(i);
   s.axes = running_axes(i);
-  const NodeRef x = build::parameter(0, {d, {}});
-  s.operands = {convert(body, composed(body, {{x}, {build::map("exp", {x})}, {}}, {by}, ax),
-                        accumulator(op(i).type.dtype))};
+  s.operands = {by};
   body.push_back(std::move(s));
 }
 
@@ -195,9 +204,13 @@ void Lowering::fold(int i, Scope& scope, Body& body) {
   }
   if (!memory_accumulators_.contains(i) || resumed_.contains(i)) {
     s.result = variables_.at(i);
-    if (i == online_.maximum) return run_maximum(std::move(s), scope, body);
+    if (i != online_.maximum || in_turn_) {
+      body.push_back(std::move(s));
+      return;
+    }
+    const Operand old = before_step(body);
     body.push_back(std::move(s));
-    return;
+    return after_step(old, scope, body);
   }
   resume_accumulator(i, body);
   s.result = variables_.at(i);
@@ -205,18 +218,23 @@ void Lowering::fold(int i, Scope& scope, Body& body) {
   write_scratch(body, running_scratch(i), {variables_.at(i), {}}, running_forms(i), running_axes(i));
 }
 
-// One step of the maximum, and of all that scales with it where it has grown.
-void Lowering::run_maximum(Stmt step, Scope& scope, Body& body) {
-  const Operand now{step.result, {}};
+// The maximum before a step of it.
+Operand Lowering::before_step(Body& body) {
+  const Operand now{variables_.at(online_.maximum), {}};
   Stmt copy;
   copy.op = tile::Op::copy;
-  copy.axes = step.axes;
+  copy.axes = kernel_.values[now.value].axes;
   copy.operands = {now};
   copy.result = value(kernel_.values[now.value].dtype, copy.axes);
   const Operand old{copy.result, {}};
-  const std::vector<AtomId> ax = step.axes;
   body.push_back(std::move(copy));
-  body.push_back(std::move(step));
+  return old;
+}
+
+// After a step of the maximum: all that scales with it is scaled where it has grown.
+void Lowering::after_step(const Operand& old, Scope& scope, Body& body) {
+  const Operand now{variables_.at(online_.maximum), {}};
+  const std::vector<AtomId> ax = kernel_.values[now.value].axes;
   const Operand grown = map(body, "less", {old, now}, ax, Dtype::boolean);
   auto branch = std::make_unique<tile::If>();
   branch->mask = grown;

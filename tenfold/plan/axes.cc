@@ -126,7 +126,7 @@ Axes classify(const Flat& flat, const Instances& all) {
 // does not have, so that a vector, once loaded, is used again. All rows of a contraction together stay in
 // registers, the longest axis first; a height is the one whose last tile has least to spare, of those the
 // tallest.
-static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, AtomId vector, int64_t lanes,
+static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, const Axes& axes, int64_t lanes,
                                                   int unroll) {
   constexpr int64_t kRegisters = 32, kPairs = 36;
   auto height = [&](const Dim& n, int64_t most) {
@@ -138,6 +138,11 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, AtomId v
       if (h <= most && covered < least) best = h, least = covered;
     }
     return best;
+  };
+  const AtomId vector = axes.vector;
+  const auto tiled = [&](AtomId a) {
+    return std::ranges::find(axes.parallel, a) != axes.parallel.end() ||
+           std::ranges::find(axes.sequential, a) != axes.sequential.end();
   };
   const int64_t length = vector < 0 ? 1 : all.space.extent(vector).hint();
   const int64_t vectors = std::clamp<int64_t>((length + lanes - 1) / lanes, 1, unroll);
@@ -153,7 +158,8 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, AtomId v
         std::ranges::set_difference(result, mine, std::inserter(rows, rows.end()));
     }
     if (!result.contains(vector)) rows = result;
-    std::vector<AtomId> longest(rows.begin(), rows.end());
+    std::vector<AtomId> longest;
+    std::ranges::copy_if(rows, std::back_inserter(longest), tiled);
     std::ranges::stable_sort(longest, std::greater(), [&](AtomId a) { return all.space.extent(a).hint(); });
     // Along a summed axis both operands are vectors, and each is used for all rows of the other.
     int64_t left = result.contains(vector) ? kRegisters / vectors : kPairs;
@@ -172,7 +178,7 @@ Choice first_choice(const Instances& all, const Axes& axes, const tile::Machine&
   c.vector = axes.vector;
   c.atoms.resize(all.space.size());
   int64_t lanes = machine.vector_bytes / 4;
-  const std::map<AtomId, int64_t> heights = heights_of_tiles(all, axes.vector, lanes, unroll);
+  const std::map<AtomId, int64_t> heights = heights_of_tiles(all, axes, lanes, unroll);
   int64_t points = unroll;  // registers of one tile
   auto set = [&](AtomId a, bool parallel) {
     const Dim& n = all.space.extent(a);

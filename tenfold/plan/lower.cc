@@ -103,10 +103,10 @@ Forms Lowering::storage_forms(const Forms& dims) {
   return out;
 }
 
-// The axes along which i is kept: what is packed is made anew in each turn of the loop around it.
+// The axes along which i is kept: not the loop around, where it is made anew in each of its turns.
 Forms Lowering::kept_dims(int i) const {
   Forms dims = inst(i).dims;
-  if (choice_.packed.contains(i))
+  if (passing_.contains(i))
     for (Form& f : dims) std::erase_if(f.terms, [&](const Term& t) { return t.atom == choice_.around; });
   return dims;
 }
@@ -270,6 +270,12 @@ void Lowering::loop(const Nest& n, Scope& scope, Body& body) {
   for (int i : n.resumed) resume_accumulator(i, body);
   IntList carries = carries_of(n);
   for (int i : carries) begin_carry(i, scope, body);
+  // The loops inside a turn that complete the maximum for it are one step.
+  const int m = online_.maximum;
+  const bool step = by_turns() && !in_turn_ && n.atom != choice_.around && contains(open_, choice_.around) &&
+                    contains(reduced_loops_[m], n.atom) && made_in(n, m);
+  const Operand old = step ? before_step(body) : Operand{};
+  in_turn_ |= step;
   auto l = std::make_unique<tile::Loop>();
   l->atom = outer_[n.atom];
   for (size_t s = 0; s < all_.scope_time.size(); ++s)
@@ -313,10 +319,15 @@ void Lowering::loop(const Nest& n, Scope& scope, Body& body) {
     changed.insert(variables_.at(i));
   }
   for (auto [i, from] : to_copy) copy(i, from, variables_.at(i));
+  if (by_turns() && n.atom == choice_.around) pass_over(l->body);
   open_.pop_back();
   body.push_back(std::move(l));
   for (int i : n.resumed)
     write_scratch(body, running_scratch(i), {variables_.at(i), {}}, running_forms(i), running_axes(i));
+  if (step) {
+    in_turn_ = false;
+    after_step(old, scope, body);
+  }
   for (int i : n.ended) end_accumulator(i, scope, body);
 }
 

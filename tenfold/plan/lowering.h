@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
@@ -72,11 +73,13 @@ class Lowering {
   std::vector<int> source_;  // the one reduction or contraction it is made of; -1: none, -2: several
   std::vector<Nest> nests_;
   std::set<int> kept_, memory_accumulators_, resumed_, written_;
+  std::set<int> passing_;  // made anew in each turn of the loop around, and used in it
   std::unordered_map<int, ValueId> scratch_, variables_;
   std::unordered_map<int, int> place_of_;  // kept value -> the one that it takes the place of in scratch
   std::vector<AtomId> open_;               // the loops that statements now come into
   Online online_;
   std::set<int> running_, rescaled_;  // accumulators that have begun; those that a running maximum has scaled
+  bool in_turn_ = false;              // of the maximum's loop, in the loops that complete it for this turn
   std::map<int, int> input_arg_, output_arg_;  // op -> argument
 
   using Scope = std::unordered_map<int, Operand>;  // instance -> its value, where it is visible
@@ -97,6 +100,8 @@ class Lowering {
   bool instead_of_its_source(int i) const;
   bool repeat(int i) const;
   bool ends(int p, AtomId a, int u) const;
+  bool by_turns() const { return choice_.online && choice_.around >= 0; }
+  bool runs_along(AtomId a) const { return online_.maximum >= 0 && (!by_turns() || a == choice_.around); }
   bool waits(int i, int p, AtomId a, bool in_loop) const;
   bool starts(int i, int u, AtomId a) const;
   IntList real_inputs(int i) const;
@@ -149,6 +154,8 @@ class Lowering {
     inner(*at);
   }
   void loop(const Nest& n, Scope& scope, Body& body);
+  bool made_in(const Nest& n, int i) const;
+  void pass_over(Body& turn);
   void begin_carry(int i, Scope& scope, Body& body);
   std::string loop_string() const;
 
@@ -165,7 +172,11 @@ class Lowering {
   Operand shift_of(Body& body, const Operand& grown, const Operand& old, const Operand& now);
   void end_accumulator(int i, Scope& scope, Body& body);
   void fold(int i, Scope& scope, Body& body);
-  void run_maximum(Stmt step, Scope& scope, Body& body);
+  Operand before_step(Body& body);
+  void after_step(const Operand& old, Scope& scope, Body& body);
+  Operand some_seen(int x, Body& body);
+  Operand possible(int x, bool wanted, Body& body);
+  std::optional<Form> affine(int x) const;
   static Graph scalar_graph(const Node& n);
   Operand composed(Body& body, const Graph& graph, const std::vector<Operand>& inputs,
                    const std::vector<AtomId>& at);

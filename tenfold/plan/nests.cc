@@ -156,8 +156,9 @@ bool Lowering::ends(int p, AtomId a, int u) const {
 
 // Must i stand after the loop over a in which p is made?
 bool Lowering::waits(int i, int p, AtomId a, bool in_loop) const {
+  if (!runs_along(a)) return ends(p, a, i);
   if (p == online_.maximum && in_loop && online_.follows(i)) return false;  // takes it as it runs
-  return ends(p, a, i) || (online_.maximum >= 0 && online_.scales(p) && !online_.follows(i));
+  return ends(p, a, i) || (online_.scales(p) && !online_.follows(i));
 }
 
 // Is i what the state u of the loop over a starts from?
@@ -236,7 +237,7 @@ std::vector<Nest> Lowering::emit(const IntList& insts, size_t depth, const std::
       for (int p : real_inputs(i)) {
         if (!here[p] || body[p]) continue;
         bool earlier = in_loop[p] && !ends(p, a, i) && stage[p] < s;
-        if (earlier && !repeat(p) && online_.maximum >= 0 && online_.scales(p))
+        if (earlier && !repeat(p) && runs_along(a) && online_.scales(p))
           throw Barrier{"what runs with a maximum cannot be made again"};
         if (earlier && !repeat(p) && contains(inst(p).time, a) && !contains(space_atoms(inst(p).dims), a))
           throw Barrier{"a trajectory that is needed whole before it is used"};
@@ -269,6 +270,14 @@ std::vector<Nest> Lowering::emit(const IntList& insts, size_t depth, const std::
       if (!needed && !local) groups[g].has[*i] = false;
     }
   }
+  if (a == choice_.around)
+    for (const Group& g : groups)
+      for (int i : insts) {
+        auto here_too = [&](int u) {
+          return std::ranges::any_of(groups, [&](const Group& o) { return o.has[u] && !o.has[i]; });
+        };
+        if (g.loop && g.has[i] && in_loop[i] && std::ranges::none_of(users_[i], here_too)) passing_.insert(i);
+      }
   std::vector<Nest> out;
   for (const Group& g : groups) {
     IntList list;

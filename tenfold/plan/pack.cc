@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+
+#include "tenfold/plan/online.h"
 
 namespace tenfold::plan {
 namespace {
@@ -131,6 +134,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     Axes mine = classify(flat, p.all);
     if (std::erase(mine.parallel, within) == 0) continue;
     mine.sequential.push_back(within);
+    std::erase(mine.parallel, blocks);
     p.choice = first_choice(p.all, mine, machine, unroll);
     auto& order = p.choice.order;
     if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
@@ -145,6 +149,37 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     out.push_back(std::move(p));
   }
   return out;
+}
+
+std::optional<Packing> by_blocks(const Flat& flat, const Instances& all, const Axes& axes,
+                                 const tile::Machine& machine, int unroll) {
+  const int maximum = find_online(flat, all).maximum;
+  if (maximum < 0 || !axes.time.empty() || axes.vector < 0) return {};
+  const Inst& m = all.insts[static_cast<size_t>(maximum)];
+  AtomId longest = -1;
+  for (const Form& f : m.reduced)
+    for (const Term& t : f.terms)
+      if (longest < 0 || extent(all, t.atom) > extent(all, longest)) longest = t.atom;
+  if (longest < 0 || longest == axes.vector || !all.space.extent(longest).is_const()) return {};
+  const double line =
+      machine.vector_bytes / 4.0 * unroll * static_cast<double>(size_of(flat.ops[m.op].type.dtype));
+  const int64_t n = all.space.extent(longest).value();
+  const int64_t size = divisor(
+      n, [&](int64_t d) { return static_cast<double>(d) * line <= static_cast<double>(machine.cache) / 32; });
+  if (size < 16 || size == n) return {};
+  Packing p{all, {}};
+  const AtomId blocks = split(p.all, longest, size).blocks;
+  Axes mine = classify(flat, p.all);
+  const auto lacking = [&](AtomId a) { return !has(p.all.insts[static_cast<size_t>(maximum)].dims, a); };
+  std::ranges::copy_if(mine.parallel, std::back_inserter(mine.sequential), lacking);
+  std::erase_if(mine.parallel, lacking);
+  std::erase(mine.sequential, blocks);
+  mine.time = {blocks};
+  p.choice = first_choice(p.all, mine, machine, unroll);
+  p.choice.packed = gathered(p.all, mine);
+  p.choice.around = blocks;
+  p.choice.online = true;
+  return p;
 }
 
 }  // namespace tenfold::plan

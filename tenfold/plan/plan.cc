@@ -167,6 +167,7 @@ class Planner {
   // the level.
   void group_maps() {
     std::vector<int> level(n_, 0), root(n_);
+    std::vector<char> reads_nothing(n_, false);
     auto find = [&](int u) {
       while (root[u] != u) u = root[u] = root[root[u]];
       return u;
@@ -178,11 +179,18 @@ class Planner {
         return options_.fuse && pointwise(v) && pointwise(static_cast<int>(u)) &&
                unit.node->types.size() == 1 && flat_.units[v].node->shape() == unit.node->shape();
       };
-      // What repeats elements is a part of its only user: it would take more memory than it reads.
+      // What repeats elements, or reads none, is a part of its only user: it would take more memory than it
+      // reads.
       auto absorbed = [&](int v) {
-        return options_.fuse && prim_of(v).has("repeats") && unit_users_[v].size() == 1 &&
-               unit.node->prim->kind != Kind::control && !is_result_.contains(flat_.units[v].ops[0]);
+        return options_.fuse && (prim_of(v).has("repeats") || reads_nothing[v]) &&
+               unit_users_[v].size() == 1 && unit.node->prim->kind != Kind::control &&
+               !is_result_.contains(flat_.units[v].ops[0]);
       };
+      reads_nothing[u] =
+          pointwise(static_cast<int>(u)) && std::ranges::all_of(unit.operands, [&](int o) {
+            const Op& x = flat_.ops[o];
+            return x.kind == Op::Kind::constant || (x.unit >= 0 && reads_nothing[x.unit]);
+          });
       for (int v : unit.inputs) level[u] = std::max(level[u], level[v] + (joined(v) || absorbed(v) ? 0 : 1));
       for (int v : unit.inputs)
         if ((joined(v) && level[v] == level[u]) || absorbed(v)) root[find(static_cast<int>(u))] = find(v);
@@ -321,6 +329,8 @@ class Planner {
         running.keep = false;
         running.online = true;
         attempt(running);
+        if (const auto p = by_blocks(flat_, all, axes, machine_, unroll(all, axes)))
+          attempt_on(p->all, p->choice);
       }
       if (!best.lowered.buffers.empty()) best.barrier.clear();
       if (best.barrier.empty() && !best.fits) best.barrier = "what must be kept does not fit the cache";
@@ -753,7 +763,7 @@ class Planner {
 Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) {
   const Graph split = split_reductions(graph);
   Plan best = Planner(split, machine, options).make();
-  if (!options.granted("factor")) return best;
+  if (!options.granted("factor") && !options.granted("online")) return best;
   const Graph other = split_reductions(factor(graph));
   if (same(other, split)) return best;
   Plan factored = Planner(other, machine, options).make();

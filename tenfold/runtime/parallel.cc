@@ -27,6 +27,9 @@
 namespace tenfold {
 namespace {
 
+constexpr double kRangeSeconds = 1e-4;  // of a thread: what it takes at once, of a long launch
+constexpr int64_t kMostRanges = 16;     // for each thread
+
 int threads_wanted() {
   const int64_t asked = knob_int("TENFOLD_THREADS");
   if (asked < 0 || asked > 4096)
@@ -63,13 +66,15 @@ tbb::task_arena& arena() {
 
 template <class Part>
 void for_each_part(int64_t parts, const Part& part) {
+  const auto run = [&](const tbb::blocked_range<int64_t>& range) {
+    for (int64_t p = range.begin(); p < range.end(); ++p) part(p);
+  };
+  const tbb::blocked_range<int64_t> all(0, parts, 1);
   arena().execute([&] {
-    tbb::parallel_for(
-        tbb::blocked_range<int64_t>(0, parts, 1),
-        [&](const tbb::blocked_range<int64_t>& range) {
-          for (int64_t p = range.begin(); p < range.end(); ++p) part(p);
-        },
-        tbb::static_partitioner());
+    if (parts > thread_count())
+      tbb::parallel_for(all, run, tbb::simple_partitioner());
+    else
+      tbb::parallel_for(all, run, tbb::static_partitioner());
   });
 }
 #endif
@@ -89,8 +94,9 @@ int thread_count() {
   return count;
 }
 
-void parallel_ranges(int64_t blocks, RangeBody body, void* context) {
-  const int64_t parts = std::min<int64_t>(thread_count(), blocks);
+void parallel_ranges(int64_t blocks, RangeBody body, void* context, double seconds) {
+  const auto each = static_cast<int64_t>(seconds / kRangeSeconds);  // ranges a thread
+  const int64_t parts = std::min(thread_count() * std::clamp<int64_t>(each, 1, kMostRanges), blocks);
   if (parts <= 1) {
     body(context, 0, blocks);
     return;

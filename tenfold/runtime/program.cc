@@ -311,7 +311,7 @@ struct Program::Run {
       if (launch.serial)
         run_range(&ranges, 0, count);
       else
-        parallel_ranges(count, run_range, &ranges);
+        parallel_ranges(count, run_range, &ranges, launch.seconds / static_cast<double>(pieces));
     }
     if (profile) profile->add(launch.name, seconds_since(start), launch.bytes);
   }

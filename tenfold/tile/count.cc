@@ -17,6 +17,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "tenfold/tile/program.h"
@@ -91,9 +92,12 @@ struct Work {
   std::vector<double> depth;      // by value: of the chain of operations
   std::vector<double> saved;
   std::vector<ValueId> changed;  // by the loops around, in order
+  std::vector<const Stmt*> scalars;  // by value: what defines it, where it has no axes
   std::vector<AtomId> atoms;
   std::vector<uint8_t> seen;
 };
+
+constexpr int64_t kFar = std::numeric_limits<int64_t>::max() / 4;
 
 uint64_t bit(AtomId atom) { return uint64_t{1} << std::min(atom, 63); }
 
@@ -268,6 +272,7 @@ class Counter {
     w_.bound.assign(kernel_.atoms.size(), 0);
     w_.seen.assign(kernel_.atoms.size(), 0);
     w_.depends.assign(kernel_.values.size(), 0);
+    w_.scalars.assign(kernel_.values.size(), nullptr);
     for (const Guard& guard : kernel_.guards) {
       const Linear form = linear(guard.form);
       w_.guards.push_back({form, of(guard.limit)});
@@ -312,17 +317,44 @@ class Counter {
         const If& vote = *std::get<std::unique_ptr<If>>(item);
         const auto begin = static_cast<int>(w_.boxes.size());
         const double times = times_, votes = votes_;
-        const bool under = std::exchange(under_vote_, true);
-        times_ *= vote_;
-        votes_ *= vote_;
+        const std::optional<double> known = part_of(vote.mask);
+        const double part = known.value_or(vote_);
+        const bool under = std::exchange(under_vote_, under_vote_ || !known);
+        times_ *= part;
+        votes_ *= part;
         visit(vote.body);
         under_vote_ = under;
         times_ = times;
         votes_ = votes;
         for (size_t i = begin; i < w_.boxes.size(); ++i)
-          for (double& miss : w_.boxes[i].miss) miss *= vote_;
+          for (double& miss : w_.boxes[i].miss) miss *= part;
       }
     }
+  }
+
+  // The part of all turns in which a mask holds that asks of positions alone.
+  std::optional<double> part_of(const Operand& mask) {
+    w_.constraints.clear();
+    if (!asks_positions(mask.value)) return {};
+    double held = 1;
+    w_.atoms = w_.around;
+    while (!w_.constraints.empty()) held *= component();
+    for (const AtomId atom : w_.atoms)
+      if (std::exchange(w_.seen[atom], 0)) held /= static_cast<double>(w_.extent[atom]);
+    return held;
+  }
+
+  // Adds what the mask demands to the constraints.
+  bool asks_positions(ValueId mask) {
+    const Stmt* s = w_.scalars[mask];
+    if (!s || s->op != Op::map) return false;
+    const ValueId a = s->operands[0].value, b = s->operands.back().value;
+    if (s->prim->name == "logical_and") return asks_positions(a) && asks_positions(b);
+    const Stmt *at = w_.scalars[a], *least = w_.scalars[b];
+    if (s->prim->name != "greater_equal" || !at || !least) return false;
+    if (at->op != Op::index || least->op != Op::constant) return false;
+    constrain(linear(at->forms[0]), least->scalar.i(), kFar);
+    return true;
   }
 
   void visit(const Loop& loop) {
@@ -404,6 +436,7 @@ class Counter {
   // ---- statements
 
   void visit(const Stmt& stmt) {
+    if (stmt.result >= 0 && stmt.axes.empty()) w_.scalars[stmt.result] = &stmt;
     statements_ += times_;
     const double points = volume(stmt.axes) * volume(stmt.over);
     flops_ += cost_of(stmt) * (times_ * points);
@@ -515,7 +548,6 @@ class Counter {
   }
 
   double existing_points(const Stmt& stmt, int object, int form) {
-    constexpr int64_t kFar = std::numeric_limits<int64_t>::max() / 4;
     const double all = times_ * volume(stmt.axes);
     if (all == 0) return 0;
     w_.constraints.clear();
