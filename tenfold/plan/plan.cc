@@ -11,6 +11,7 @@
 
 #include "tenfold/base/fault.h"
 #include "tenfold/ir/build.h"
+#include "tenfold/plan/alike.h"
 #include "tenfold/plan/lower.h"
 #include "tenfold/plan/online.h"
 #include "tenfold/plan/pack.h"
@@ -26,6 +27,7 @@ constexpr size_t kCousins = 32;  // a value of more users than this does not mak
 // bytes may, for differences that small are a tie.
 constexpr double kLaunchWorth = 3e-3, kTie = 0.02;
 
+constexpr int64_t kNear = 8;      // times the cache: what is kept that another order of loops may make fit
 constexpr double kTaken = 0.03;   // of what stands under a vote: it is rare, or packed
 constexpr double kGather = 40;    // scalar operations that an element costs which vectors gather or scatter
 constexpr double kExposed = 0.1;  // of the lesser of arithmetic and memory: what the greater does not hide
@@ -125,7 +127,7 @@ Graph split_reductions(const Graph& graph) {
 class Planner {
  public:
   Planner(const Graph& graph, const tile::Machine& machine, const Options& options)
-      : graph_(graph), machine_(machine), options_(options), flat_(flatten(graph)) {
+      : graph_(graph), machine_(machine), options_(options), flat_(flatten(graph)), alike_(flat_) {
     n_ = flat_.units.size();
     unit_users_.resize(n_);
     for (size_t u = 0; u < n_; ++u)
@@ -149,12 +151,15 @@ class Planner {
   const tile::Machine& machine_;
   const Options& options_;
   Flat flat_;
+  Alike alike_;
   size_t n_ = 0;
   std::vector<std::vector<int>> unit_users_, op_users_;
   std::set<int> is_result_;
   std::vector<int> cluster_of_;               // unit -> cluster
   std::map<int, std::vector<int>> clusters_;  // cluster -> units, ascending
-  std::map<std::vector<int>, Candidate> memo_;
+  using Shared = std::shared_ptr<const Candidate>;
+  std::map<std::vector<int>, Shared> memo_;             // by units
+  std::map<std::vector<int>, Shared> quick_, searched_;  // by the text of alike clusters; buffers by its numbers
   int next_cluster_ = 0;
   std::set<int> in_memory_;                         // constants that a launch has stored
   std::unordered_map<const Node*, NodeRef> refs_;   // the graph's nodes, for Launch.nodes
@@ -312,7 +317,9 @@ class Planner {
         if (best.fits) break;  // else what is kept of narrower tiles may fit
       }
       size_t times = axes.time.size();
-      if (choice.order.size() > times + 1 && (search || best.lowered.buffers.empty() || !best.fits)) {
+      // Another order may keep less, but not that much less.
+      const bool near = !best.fits && tile::scratch_bytes(best.lowered.kernel) <= kNear * machine_.cache;
+      if (choice.order.size() > times + 1 && (search || best.lowered.buffers.empty() || near)) {
         Choice other = choice;
         std::sort(other.order.begin() + times, other.order.end());
         size_t count = 0;
@@ -342,15 +349,28 @@ class Planner {
 
   const Candidate& candidate(const std::vector<int>& units) {
     auto found = memo_.find(units);
-    if (found != memo_.end()) return found->second;
-    Candidate c;
+    if (found != memo_.end()) return *found->second;
     if (units.size() == 1 && repeats_.contains(units[0])) {
-      c.barrier = "a loop of launches";
-      c.cost.seconds = repeats_[units[0]].second;
-    } else {
-      c = schedule(units, outputs(units), false);
+      auto c = std::make_shared<Candidate>();
+      c->barrier = "a loop of launches";
+      c->cost.seconds = repeats_[units[0]].second;
+      return *memo_.emplace(units, std::move(c)).first->second;
     }
-    return memo_.emplace(units, std::move(c)).first->second;
+    const std::vector<int> outs = outputs(units);
+    return *memo_.emplace(units, found_once(alike_.form(units, outs), units, outs, false)).first->second;
+  }
+
+  // The schedule of all clusters of this form: searched once.
+  Shared found_once(const Alike::Form& form, const std::vector<int>& units, const std::vector<int>& outs,
+                    bool search) {
+    auto& known = search ? searched_ : quick_;
+    if (!form.text.empty())
+      if (auto found = known.find(form.text); found != known.end()) return found->second;
+    auto c = std::make_shared<Candidate>(schedule(units, outs, search));
+    if (form.text.empty()) return c;
+    for (int& b : c->lowered.buffers)
+      b = static_cast<int>(std::ranges::find(form.ops, b) - form.ops.begin());
+    return known.emplace(form.text, std::move(c)).first->second;
   }
 
   double cost(int cluster) {
@@ -712,20 +732,25 @@ class Planner {
   void launch(const std::vector<int>& units, const std::vector<int>& outs, Plan& plan,
               std::map<int, int>& buffer) {
     if (outs.empty()) return;
-    Candidate c = schedule(units, outs, true);
+    const Alike::Form form = alike_.form(units, outs);
+    const Shared found = found_once(form, units, outs, true);
+    const Candidate& c = *found;
+    std::vector<int> ops = c.lowered.buffers;
+    if (!form.text.empty())
+      for (int& o : ops) o = form.ops[o];
     if (!c.barrier.empty()) {
       std::string names;
       for (int u : units) names += std::string(prim_of(u).name) + " ";
       throw InternalError(fmt::format("no kernel for [{}]: {}", names, c.barrier));
     }
     Launch l;
-    for (size_t a = 0; a < c.lowered.buffers.size(); ++a)
-      if (!c.lowered.kernel.args[a].output) materialise(c.lowered.buffers[a], plan, buffer);
-    for (int o : c.lowered.buffers) {
+    for (size_t a = 0; a < ops.size(); ++a)
+      if (!c.lowered.kernel.args[a].output) materialise(ops[a], plan, buffer);
+    for (int o : ops) {
       if (!buffer.contains(o)) buffer[o] = temporary(plan, flat_.ops[o].type, "t" + std::to_string(o));
       l.buffers.push_back(buffer.at(o));
     }
-    auto kernel = std::make_shared<tile::Kernel>(std::move(c.lowered.kernel));
+    auto kernel = std::make_shared<tile::Kernel>(tile::clone(c.lowered.kernel));
     kernel->name = name_of(units, plan.steps.size());
     for (size_t a = 0; a < l.buffers.size(); ++a) {
       const Buffer& b = plan.buffers[l.buffers[a]];

@@ -1,6 +1,8 @@
 #include "tenfold/target/cpu.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <sys/stat.h>
@@ -10,6 +12,7 @@
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
 #include "tenfold/runtime/disk_cache.h"
+#include "tenfold/runtime/parallel.h"
 #include "tenfold/target/llvm_module.h"
 #include "tenfold/tile/program.h"
 
@@ -54,6 +57,14 @@ const std::string& compiler_identity() {
   return identity;
 }
 
+// What a kernel does, whatever it and its buffers are called.
+std::string nameless(const tile::Kernel& kernel) {
+  tile::Kernel k = tile::clone(kernel);
+  k.name = "k";
+  for (size_t a = 0; a < k.args.size(); ++a) k.args[a].name = fmt::format("a{}", a);
+  return tile::print(k);
+}
+
 class CpuTarget final : public Target {
  public:
   explicit CpuTarget(const Isa& isa) : isa_(isa) {}
@@ -66,27 +77,22 @@ class CpuTarget final : public Target {
     std::map<std::string, size_t> compiled;  // by key
     for (size_t i = 0; i < kernels.size(); ++i) {
       keys.push_back(digest(
-          fmt::format("{} {} {}\n{}", isa_.name, isa_.cpu, compiler_identity(), tile::print(*kernels[i]))));
+          fmt::format("{} {} {}\n{}", isa_.name, isa_.cpu, compiler_identity(), nameless(*kernels[i]))));
       objects[i] = cached(keys[i]);
       if (!objects[i] && compiled.emplace(keys[i], i).second) missing.push_back(i);
     }
     if (!missing.empty()) {
-      std::vector<const tile::Kernel*> batch;
-      std::vector<std::string> names;
-      std::string all;
-      for (size_t i : missing) {
-        batch.push_back(kernels[i]);
-        names.push_back(function_name(keys[i]));
-        all += keys[i];
+      std::map<std::string, std::shared_ptr<LoadedObject>> made;  // by key
+      for (const Batch& batch : compile_batches(kernels, keys, missing)) {
+        const auto object = remember(batch.key, load_object(batch.bytes));
+        disk_cache().store(batch.key, batch.bytes);
+        for (size_t i : batch.kernels) {  // a kernel's own file names the object that holds it
+          disk_cache().store(keys[i], batch.key);
+          made[keys[i]] = object;
+        }
       }
-      const std::string bytes = compiler().object(batch, names);
-      const std::string object_key = digest(all);
-      const auto object = remember(object_key, load_object(bytes));
-      disk_cache().store(object_key, bytes);
-      // A kernel's own file names the object that holds it.
-      for (size_t i : missing) disk_cache().store(keys[i], object_key);
       for (size_t i = 0; i < kernels.size(); ++i)
-        if (!objects[i]) objects[i] = object;
+        if (!objects[i]) objects[i] = made.at(keys[i]);
     }
     std::vector<Code> codes;
     for (size_t i = 0; i < kernels.size(); ++i)
@@ -99,6 +105,55 @@ class CpuTarget final : public Target {
   }
 
  private:
+  // Kernels of one object, which a thread makes.
+  struct Batch {
+    std::vector<size_t> kernels = {};
+    size_t size = 0;
+    std::string key = {}, bytes = {};
+  };
+
+  // A few kernels are one object; more are one for each thread, of like size.
+  std::vector<Batch> compile_batches(std::span<const tile::Kernel* const> kernels,
+                                     const std::vector<std::string>& keys, std::vector<size_t> missing) {
+    auto size = [&](size_t i) { return kernels[i]->values.size(); };
+    std::ranges::stable_sort(missing, std::greater(), size);
+    size_t all = 0;
+    for (const size_t i : missing) all += size(i);
+    constexpr size_t kBatch = 200;  // values: some 5 ms
+    const auto most = std::min(missing.size(), static_cast<size_t>(thread_count()));
+    std::vector<Batch> batches(std::clamp<size_t>(all / kBatch, 1, most));
+    for (const size_t i : missing) {
+      Batch& least = *std::ranges::min_element(batches, {}, &Batch::size);
+      least.kernels.push_back(i);
+      least.size += size(i);
+    }
+    ObjectTarget& with = compiler();
+    auto make = [&](Batch& batch) {
+      std::vector<const tile::Kernel*> group;
+      std::vector<std::string> names;
+      std::string text;
+      for (const size_t i : batch.kernels) {
+        group.push_back(kernels[i]);
+        names.push_back(function_name(keys[i]));
+        text += keys[i];
+      }
+      batch.bytes = with.object(group, names);
+      batch.key = digest(text);
+    };
+    struct Work {
+      std::vector<Batch>& batches;
+      decltype(make)& one;
+    } work{batches, make};
+    parallel_ranges(
+        static_cast<int64_t>(batches.size()),
+        [](void* context, int64_t begin, int64_t end) {
+          auto& w = *static_cast<Work*>(context);
+          for (int64_t b = begin; b < end; ++b) w.one(w.batches[static_cast<size_t>(b)]);
+        },
+        &work);
+    return batches;
+  }
+
   static std::string function_name(const std::string& key) { return "k" + key; }
 
   std::shared_ptr<LoadedObject> cached(const std::string& key) {
