@@ -8,6 +8,8 @@
 #include <set>
 #include <unordered_map>
 
+#include <fmt/ranges.h>
+
 #include "tenfold/base/fault.h"
 #include "tenfold/base/hash.h"
 #include "tenfold/base/knobs.h"
@@ -17,6 +19,7 @@
 #include "tenfold/plan/text.h"
 #include "tenfold/plan/verify.h"
 #include "tenfold/rewrite/simplify.h"
+#include "tenfold/runtime/disk_cache.h"
 #include "tenfold/target/cpu.h"
 #include "tenfold/target/devices.h"
 
@@ -189,10 +192,66 @@ void check_fits(const plan::Plan& plan, const State& s) {
       user_error("the plan does not fit the program: it uses the symbol {}, which the program has not", name);
 }
 
+// The nodes of launches as numbers in an order of the graph: a line of words, one for each launch.
+void for_each_launch(std::vector<plan::Step>& steps, const auto& visit) {
+  for (plan::Step& step : steps)
+    if (auto* launch = std::get_if<plan::Launch>(&step.what)) visit(*launch);
+}
+
+std::string numbers_of(plan::Plan& plan, const std::vector<NodeRef>& order) {
+  std::unordered_map<const Node*, size_t> number;
+  for (size_t k = 0; k < order.size(); ++k) number[order[k].get()] = k;
+  std::string out;
+  for_each_launch(plan.steps, [&](plan::Launch& launch) {
+    for (const NodeRef& node : launch.nodes)
+      if (const auto found = number.find(node.get()); found != number.end())
+        out += fmt::format("{},", found->second);
+    out += ' ';
+  });
+  return out;
+}
+
+void set_nodes(plan::Plan& plan, const std::vector<NodeRef>& order, std::string_view numbers) {
+  for_each_launch(plan.steps, [&](plan::Launch& launch) {
+    size_t number = 0;
+    for (; !numbers.empty() && numbers[0] != ' '; numbers.remove_prefix(1)) {
+      if (numbers[0] != ',') {
+        number = number * 10 + static_cast<size_t>(numbers[0] - '0');
+        continue;
+      }
+      if (number < order.size()) launch.nodes.push_back(order[number]);
+      number = 0;
+    }
+    if (!numbers.empty()) numbers.remove_prefix(1);
+  });
+}
+
+// A large graph is planned once: its plan is kept on disk, under all that it depends on.
+plan::Plan plan_of(const State& s) {
+  const plan::Options options{.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate};
+  constexpr size_t kLarge = 100;  // nodes
+  DiskCache& cache = disk_cache();
+  const std::vector<NodeRef> order = topological(s.core.results);
+  if (cache.folder().empty() || order.size() < kLarge) return plan::make_plan(s.core, *s.machine, options);
+  static const std::string planner = file_stamp(file_of(reinterpret_cast<void*>(&plan::make_plan)));
+  const std::string key =
+      digest(fmt::format("plan {} {} {} {} {}\n{}", planner, hash(*s.machine), fmt::join(options.allow, ","),
+                         options.fuse, options.donate, print(s.core)));
+  if (const auto kept = cache.load(key)) try {
+      const size_t line = kept->find('\n');
+      plan::Plan plan = plan::parse_plan(kept->substr(line + 1));
+      set_nodes(plan, order, std::string_view(*kept).substr(0, line));
+      return plan;
+    } catch (const UserError&) {  // another's file: planned again
+    }
+  plan::Plan plan = plan::make_plan(s.core, *s.machine, options);
+  cache.store(key, fmt::format("{}\n{}", numbers_of(plan, order), plan::print(plan)));
+  return plan;
+}
+
 void run_plan(State& s) {
   if (s.options.plan.empty()) {
-    s.plan = plan::make_plan(s.core, *s.machine,
-                             {.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate});
+    s.plan = plan_of(s);
     add_placements(s.plan, s.placements, s.graph.results.size());
   } else {
     s.plan = plan::parse_plan(s.options.plan);

@@ -29,16 +29,6 @@ std::string bound_of(const plan::Cost& cost) {
   return bound;
 }
 
-// "broadcast x2, exp, sub": what a launch computes.
-std::vector<std::string> operations(const Nodes& nodes) {
-  std::map<std::string, int> counts;
-  for (const NodeRef& node : nodes) ++counts[std::string(node->prim->name)];
-  std::vector<std::string> out;
-  for (const auto& [name, count] : counts)
-    out.push_back(count > 1 ? fmt::format("{} x{}", name, count) : name);
-  return out;
-}
-
 // A donated argument and its result.
 bool shares_memory(const Executable& e, const plan::Buffer& from, const plan::Buffer& to) {
   return from.kind == plan::Buffer::Kind::input && to.kind == plan::Buffer::Kind::output &&
@@ -70,7 +60,7 @@ void add_steps(const std::vector<plan::Step>& steps, double times, Explanation& 
           .seconds = launch->cost.seconds,
           .bound = bound_of(launch->cost),
           .loops = launch->loops,
-          .operations = operations(launch->nodes),
+          .operations = launch->operations,
           .kernel = launch->kernel};
       into.launches += static_cast<int64_t>(times);
       into.bytes_read += times * cost.bytes_read;
@@ -140,7 +130,7 @@ std::string Explanation::str() const {
                        interpreted);
   for (const LaunchCost& k : kernels) {
     out += fmt::format("\n{}{}\n", k.name, k.times != 1 ? fmt::format("   x{:.0f}", k.times) : "");
-    if (!k.operations.empty()) out += fmt::format("  computes   {}\n", fmt::join(k.operations, ", "));
+    if (!k.operations.empty()) out += fmt::format("  computes   {}\n", k.operations);
     if (!k.loops.empty()) out += fmt::format("  loops      {}\n", k.loops);
     out += fmt::format("  memory     {:.0f} read, {:.0f} written\n", k.bytes_read, k.bytes_written);
     out += fmt::format("  cache      {:.0f} loaded and stored, {:.0f} in scratch\n", k.touched, k.scratch);

@@ -20,7 +20,7 @@ struct LaunchCost {
   double seconds = 0;  // predicted, each time
   std::string bound;   // "memory" or "arithmetic", and "serial" if it is not worth a fork
   std::string loops;
-  std::vector<std::string> operations;
+  std::string operations;  // "broadcast x2, exp": what it computes
   std::shared_ptr<const tile::Kernel> kernel;
 };
 

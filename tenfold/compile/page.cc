@@ -250,7 +250,7 @@ std::string html_page(const Explanation& e, const std::string& title) {
                        colour(static_cast<int>(k)), escaped(c.name),
                        c.times != 1 ? fmt::format(" &times;{:.0f}", c.times) : "");
     out += "<table>";
-    if (!c.operations.empty()) row("computes", fmt::format("{}", fmt::join(c.operations, ", ")));
+    if (!c.operations.empty()) row("computes", c.operations);
     if (!c.loops.empty()) row("loops", c.loops);
     row("memory", fmt::format("{:.0f} read, {:.0f} written", c.bytes_read, c.bytes_written));
     row("cache", fmt::format("{:.0f} loaded and stored, {:.0f} in scratch", c.touched, c.scratch));

@@ -93,8 +93,8 @@ void Lowering::rescale(int i, const Operand& shift, Body& body) {
   if (memory_accumulators_.contains(i)) {
     over_storage(inst(i).dims, body, [&](Body& b) {
       const Operand old = read_scratch(b, running_scratch(i), running_forms(i), running_axes(i));
-      write_scratch(b, running_scratch(i), map(b, "mul", {old, by}, running_axes(i), running), running_forms(i),
-                    running_axes(i));
+      write_scratch(b, running_scratch(i), map(b, "mul", {old, by}, running_axes(i), running),
+                    running_forms(i), running_axes(i));
     });
     return;
   }

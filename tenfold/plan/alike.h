@@ -1,5 +1,5 @@
-// Clusters that are alike: two that do the same to buffers of the same types have one schedule, wherever in the
-// graph they stand.
+// Clusters that are alike: two that do the same to buffers of the same types have one schedule, wherever in
+// the graph they stand.
 #pragma once
 
 #include <unordered_map>
@@ -13,7 +13,8 @@ class Alike {
  public:
   explicit Alike(const Flat&);
 
-  // A cluster without its place: equal texts are alike, op for op. No text: not to be compared (a loop inside).
+  // A cluster without its place: equal texts are alike, op for op. No text: not to be compared (a loop
+  // inside).
   struct Form {
     std::vector<int> text;
     std::vector<int> ops;  // by their number in the text
@@ -22,7 +23,8 @@ class Alike {
 
  private:
   const Flat& flat_;
-  std::vector<int> inside_, outside_;  // by op: what it is as a part of the cluster, and as what comes from elsewhere
+  std::vector<int> inside_,
+      outside_;  // by op: what it is as a part of the cluster, and as what comes from elsewhere
 };
 
 }  // namespace tenfold::plan

@@ -25,7 +25,7 @@ struct Choice {
   bool keep = true;           // values needed by a later loop are kept in scratch; else recomputed
   bool online = false;        // a maximum runs beside what is scaled by it
   std::set<int> packed;       // instances kept in scratch although they could be loaded, or made, again
-  AtomId around = -1;         // a loop around both making and use of what is kept; where a maximum runs, its loop
+  AtomId around = -1;  // a loop around both making and use of what is kept; where a maximum runs, its loop
 };
 
 // The memory step of an atom in a buffer of this shape, 0 if it does not move.

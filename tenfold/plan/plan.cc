@@ -158,8 +158,9 @@ class Planner {
   std::vector<int> cluster_of_;               // unit -> cluster
   std::map<int, std::vector<int>> clusters_;  // cluster -> units, ascending
   using Shared = std::shared_ptr<const Candidate>;
-  std::map<std::vector<int>, Shared> memo_;             // by units
-  std::map<std::vector<int>, Shared> quick_, searched_;  // by the text of alike clusters; buffers by its numbers
+  std::map<std::vector<int>, Shared> memo_;  // by units
+  std::map<std::vector<int>, Shared> quick_,
+      searched_;  // by the text of alike clusters; buffers by its numbers
   int next_cluster_ = 0;
   std::set<int> in_memory_;                         // constants that a launch has stored
   std::unordered_map<const Node*, NodeRef> refs_;   // the graph's nodes, for Launch.nodes
@@ -191,11 +192,10 @@ class Planner {
                unit_users_[v].size() == 1 && unit.node->prim->kind != Kind::control &&
                !is_result_.contains(flat_.units[v].ops[0]);
       };
-      reads_nothing[u] =
-          pointwise(static_cast<int>(u)) && std::ranges::all_of(unit.operands, [&](int o) {
-            const Op& x = flat_.ops[o];
-            return x.kind == Op::Kind::constant || (x.unit >= 0 && reads_nothing[x.unit]);
-          });
+      reads_nothing[u] = pointwise(static_cast<int>(u)) && std::ranges::all_of(unit.operands, [&](int o) {
+                           const Op& x = flat_.ops[o];
+                           return x.kind == Op::Kind::constant || (x.unit >= 0 && reads_nothing[x.unit]);
+                         });
       for (int v : unit.inputs) level[u] = std::max(level[u], level[v] + (joined(v) || absorbed(v) ? 0 : 1));
       for (int v : unit.inputs)
         if ((joined(v) && level[v] == level[u]) || absorbed(v)) root[find(static_cast<int>(u))] = find(v);
@@ -368,8 +368,7 @@ class Planner {
       if (auto found = known.find(form.text); found != known.end()) return found->second;
     auto c = std::make_shared<Candidate>(schedule(units, outs, search));
     if (form.text.empty()) return c;
-    for (int& b : c->lowered.buffers)
-      b = static_cast<int>(std::ranges::find(form.ops, b) - form.ops.begin());
+    for (int& b : c->lowered.buffers) b = static_cast<int>(std::ranges::find(form.ops, b) - form.ops.begin());
     return known.emplace(form.text, std::move(c)).first->second;
   }
 
@@ -760,10 +759,16 @@ class Planner {
     for (auto& a : kernel->args)
       while (!names.insert(a.name).second) a.name += "_";
     l.kernel = std::move(kernel);
+    std::map<std::string_view, int> operations;
     if (refs_.empty())
       for (const NodeRef& n : topological(graph_.results)) refs_.emplace(n.get(), n);
-    for (int u : units)
+    for (int u : units) {
+      ++operations[prim_of(u).name];
       if (auto at = refs_.find(flat_.units[u].node); at != refs_.end()) l.nodes.push_back(at->second);
+    }
+    for (const auto& [name, count] : operations)
+      l.operations += fmt::format("{}{}{}", l.operations.empty() ? "" : ", ", name,
+                                  count > 1 ? fmt::format(" x{}", count) : "");
     l.cost = c.cost;
     l.loops = c.lowered.loops;
     plan.seconds += c.cost.seconds;

@@ -32,8 +32,9 @@ struct Launch {
   std::shared_ptr<const tile::Kernel> kernel;
   std::vector<int> buffers;  // one per kernel argument
   Cost cost;
-  Nodes nodes;        // what it computes
-  std::string loops;  // the loop string of explain
+  Nodes nodes;             // what it computes
+  std::string operations;  // in words: "broadcast x2, exp"
+  std::string loops;       // the loop string of explain
 };
 
 struct Copy {

@@ -97,6 +97,7 @@ class Printer {
     if (launch.cost.serial) text += " serial";
     for (const auto& [word, field] : kCostWords)
       text += fmt::format(" {} {}", word, float_text(launch.cost.*field));
+    if (!launch.operations.empty()) text += " computes " + quote(launch.operations);
     if (!launch.loops.empty()) text += " loops " + quote(launch.loops);
     line(text);
   }
@@ -295,6 +296,7 @@ class Parser {
     launch.cost.serial = lexer_.accept("serial");
     for (const auto& [word, field] : kCostWords)
       if (lexer_.accept(word)) launch.cost.*field = cost(fmt::format("'{}'", word));
+    if (lexer_.accept("computes")) launch.operations = lexer_.string("what it computes");
     if (lexer_.accept("loops")) launch.loops = lexer_.string("the loops");
     return launch;
   }

@@ -1,5 +1,5 @@
 // Plans as text, .ten files: a plan can be edited by hand and replayed. print and parse_plan are inverse, but
-// for the nodes of a launch, which no text holds.
+// for the nodes of a launch, which stand in no text.
 //
 //   tenfold 1
 //   symbol n in 1..4096 hint 1024
@@ -8,7 +8,7 @@
 //     buffer r0: f32[n,64] output 0
 //     buffer t3: f32[64] temporary
 //     launch k0_exp(x, t3) serial seconds 1e-06 read 256.0 written 256.0 operations 64.0 memory 1e-07
-//       arithmetic 2e-07 loops "..."
+//       arithmetic 2e-07 computes "exp, reduce_sum" loops "..."
 //     copy x -> r0
 //     copy box -> r0 at [0, start]         # a box of r0: its first element, a number or an i64[] buffer each
 //     repeat 16 reverse step i {           # `reverse` and `step` as needed

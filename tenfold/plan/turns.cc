@@ -53,7 +53,8 @@ Operand Lowering::possible(int x, bool wanted, Body& body) {
       return map(body, both ? "logical_and" : "logical_or", {a, b}, {}, Dtype::boolean);
     return !both ? Operand{} : a.value >= 0 ? a : b;
   }
-  const bool less = name == "less" || name == "less_equal", greater = name == "greater" || name == "greater_equal";
+  const bool less = name == "less" || name == "less_equal",
+             greater = name == "greater" || name == "greater_equal";
   if (!less && !greater) return {};
   const auto a = affine(i.inputs[0].inst), b = affine(i.inputs[1].inst);
   if (!a || !b) return {};
@@ -67,7 +68,8 @@ Operand Lowering::possible(int x, bool wanted, Body& body) {
   s.op = tile::Op::index;
   s.forms = {highest(difference, kernel_, fixed)};
   const Operand at = add_stmt(body, std::move(s), Dtype::i64);
-  return map(body, "greater_equal", {at, constant(body, Scalar(strict ? 1 : 0), Dtype::i64)}, {}, Dtype::boolean);
+  return map(body, "greater_equal", {at, constant(body, Scalar(strict ? 1 : 0), Dtype::i64)}, {},
+             Dtype::boolean);
 }
 
 // Whether x is anything but the maximum's start in this turn.

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <vector>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -166,6 +167,17 @@ void DiskCache::trim() {
     fs::remove(e.path, gone);
     total -= e.size;
   }
+}
+
+std::string file_stamp(const std::string& path) {
+  struct stat info{};
+  if (stat(path.c_str(), &info) != 0) return "absent";
+  return fmt::format("{} {}.{}", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+}
+
+std::string file_of(const void* code) {
+  Dl_info info;
+  return dladdr(code, &info) && info.dli_fname ? info.dli_fname : std::string();
 }
 
 DiskCache& disk_cache() {

@@ -32,6 +32,11 @@ class DiskCache {
   int64_t written_ = 0;  // since the last trim
 };
 
+// A file's length and time, or "absent": what a build makes must not be taken for another's.
+std::string file_stamp(const std::string& path);
+std::string file_of(
+    const void* code);  // the file of a function: the library, or the executable that holds it
+
 DiskCache& disk_cache();  // of TENFOLD_CACHE_DIR and TENFOLD_CACHE_BYTES, read once
 
 }  // namespace tenfold

@@ -1,5 +1,5 @@
-// A launch on the CPU: block ranges over the threads of one arena. A short launch is a range a thread; a long one
-// is more ranges, which threads take as they come: blocks may differ, and cores may be busy. Blocks are
+// A launch on the CPU: block ranges over the threads of one arena. A short launch is a range a thread; a long
+// one is more ranges, which threads take as they come: blocks may differ, and cores may be busy. Blocks are
 // independent, so the bits depend on neither.
 #pragma once
 

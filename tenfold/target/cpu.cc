@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <mutex>
-#include <sys/stat.h>
 
 #include <dlfcn.h>
 
@@ -38,22 +37,14 @@ bool runs(const Isa& isa) {
 }
 
 std::string module_path() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<void*>(&runs), &info) && info.dli_fname) {
-    const std::string self = info.dli_fname;
-    if (const size_t slash = self.rfind('/'); slash != std::string::npos)
-      return self.substr(0, slash + 1) + kLlvmModule;
-  }
-  return kLlvmModule;
+  const std::string self = file_of(reinterpret_cast<void*>(&runs));
+  const size_t slash = self.rfind('/');
+  return slash == std::string::npos ? kLlvmModule : self.substr(0, slash + 1) + kLlvmModule;
 }
 
 // The compiler is part of every key: another build of it makes other code.
 const std::string& compiler_identity() {
-  static const std::string identity = [] {
-    struct stat info{};
-    if (stat(module_path().c_str(), &info) != 0) return std::string("absent");
-    return fmt::format("{} {}.{}", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-  }();
+  static const std::string identity = file_stamp(module_path());
   return identity;
 }
 

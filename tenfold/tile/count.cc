@@ -91,7 +91,7 @@ struct Work {
   std::vector<uint64_t> depends;  // by value: atoms
   std::vector<double> depth;      // by value: of the chain of operations
   std::vector<double> saved;
-  std::vector<ValueId> changed;  // by the loops around, in order
+  std::vector<ValueId> changed;      // by the loops around, in order
   std::vector<const Stmt*> scalars;  // by value: what defines it, where it has no axes
   std::vector<AtomId> atoms;
   std::vector<uint8_t> seen;

@@ -208,8 +208,8 @@ TEST(Plan, OnlineMaximum) {
               1);
   }
 }
-// Over blocks of its axis the memory is that of a block, and blocks that a mask leaves empty are passed over: what
-// is counted says so, and equals what is predicted (check).
+// Over blocks of its axis the memory is that of a block, and blocks that a mask leaves empty are passed over:
+// what is counted says so, and equals what is predicted (check).
 TEST(Plan, MaximumByBlocks) {
   const int64_t n = 256, d = 8;
   const NodeRef q = in(0, {n, d}), k = in(1, {n, d}), v = in(2, {n, d});

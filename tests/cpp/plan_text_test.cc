@@ -38,9 +38,9 @@ std::string described(const plan::Step& step) {
     tile::Kernel kernel = tile::clone(*l->kernel);
     kernel.name = "k";
     const plan::Cost& c = l->cost;
-    return fmt::format("{} {} {} {} {} {} {} {} {} {}\n", fmt::join(l->buffers, ","), c.seconds, c.bytes_read,
-                       c.bytes_written, c.flops, c.memory_seconds, c.compute_seconds, c.serial, l->loops,
-                       tile::print(kernel));
+    return fmt::format("{} {} {} {} {} {} {} {} {} {} {}\n", fmt::join(l->buffers, ","), c.seconds,
+                       c.bytes_read, c.bytes_written, c.flops, c.memory_seconds, c.compute_seconds, c.serial,
+                       l->operations, l->loops, tile::print(kernel));
   }
   if (const auto* c = std::get_if<plan::Copy>(&step.what)) {
     std::string text = fmt::format("{} {}", c->from, c->to);

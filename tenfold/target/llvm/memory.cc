@@ -514,8 +514,7 @@ Source Emitter::source(const tile::Operand& o, const Layout& reader) {
     if (load.op == tile::Op::load)
       s.memory = arg_access(load, composed, own);
     else
-      s.memory =
-          scratch_access(load.source, composed, own, k.values[static_cast<size_t>(load.source)].axes);
+      s.memory = scratch_access(load.source, composed, own, k.values[static_cast<size_t>(load.source)].axes);
   } else if (dynamic || spilled_.count(o.value)) {
     TENFOLD_CHECK(spilled_.count(o.value), "{} is indexed by a loop but lies in registers", v.name);
     const Layout& own = layout_of(o.value);
