@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "tenfold/ir/reduce.h"
 #include "tenfold/plan/lower.h"
 
 namespace tenfold::plan {
@@ -30,23 +31,17 @@ double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dim
   return -6;
 }
 
-// How often a contraction that sums along `a` loads this operand: once for each tile of the rows that it
+// How often an inner product that sums along `a` loads this operand: once for each tile of the rows that it
 // lacks.
-double rounds(const Instances& all, const Inst& operand, AtomId a) {
+double rounds(const Instances& all, const std::vector<InnerProduct>& products, int operand, AtomId a) {
   constexpr double kRows = 6;
   double most = 1;
   std::set<AtomId> mine;
-  collect(operand.dims, mine);
-  for (const Inst& x : all.insts) {
-    if (x.kind != Inst::Kind::contract) continue;
-    std::set<AtomId> result, summed;
-    collect(x.dims, result);
-    collect(x.reduced, summed);
-    const bool loads = std::ranges::any_of(
-        x.inputs, [&](const Inst::Use& u) { return u.inst >= 0 && &all.insts[u.inst] == &operand; });
-    if (!loads || !summed.contains(a)) continue;
+  collect(all.insts[operand].dims, mine);
+  for (const InnerProduct& x : products) {
+    if (!x.summed.contains(a) || std::ranges::find(x.operands, operand) == x.operands.end()) continue;
     double times = 1;
-    for (AtomId b : result)
+    for (AtomId b : x.result)
       if (!mine.contains(b)) times *= std::max(1.0, static_cast<double>(all.space.extent(b).hint()) / kRows);
     most = std::max(most, times);
   }
@@ -65,8 +60,44 @@ Dim stride(const Shape& shape, const Forms& dims, AtomId a) {
   return step;
 }
 
+std::vector<InnerProduct> inner_products(const Flat& flat, const Instances& all) {
+  std::vector<InnerProduct> found;
+  for (size_t i = 0; i < all.insts.size(); ++i) {
+    const Inst& x = all.insts[i];
+    if (x.kind != Inst::Kind::contract && x.kind != Inst::Kind::reduce) continue;
+    InnerProduct product{static_cast<int>(i), {}, {}, {}};
+    collect(x.dims, product.result);
+    collect(x.reduced, product.summed);
+    std::set<AtomId> points = product.result;
+    points.insert(product.summed.begin(), product.summed.end());
+    bool lacking = true;  // does each operand lack an axis?
+    std::vector<int> work;
+    for (const Inst::Use& u : x.inputs) work.push_back(u.inst);
+    for (size_t w = 0; w < work.size(); ++w) {
+      const Inst& p = all.insts[work[w]];
+      if (p.kind == Inst::Kind::constant ||
+          std::ranges::count(work.begin(), work.begin() + static_cast<std::ptrdiff_t>(w), work[w]))
+        continue;
+      std::set<AtomId> own;
+      collect(p.dims, own);
+      const bool full = std::ranges::includes(own, points);
+      if (x.kind == Inst::Kind::reduce && full && p.kind == Inst::Kind::compute &&
+          flat.ops[p.op].node->prim->kind == Kind::map) {
+        for (const Inst::Use& u : p.inputs) work.push_back(u.inst);
+        continue;
+      }
+      lacking = lacking && !full;
+      product.operands.push_back(work[w]);
+    }
+    if (x.kind == Inst::Kind::contract || (lacking && product.operands.size() > 1))
+      found.push_back(std::move(product));
+  }
+  return found;
+}
+
 Axes classify(const Flat& flat, const Instances& all) {
   Axes axes;
+  const std::vector<InnerProduct> products = inner_products(flat, all);
   std::set<AtomId> used, banned, time(all.scope_time.begin(), all.scope_time.end());
   for (const Inst& i : all.insts) {
     collect(i.dims, used);
@@ -97,7 +128,8 @@ Axes classify(const Flat& flat, const Instances& all) {
   for (AtomId a : used) {
     if (time.contains(a)) continue;
     double width = std::min(1.0, static_cast<double>(all.space.extent(a).hint()) / 16.0), score = 0;
-    for (const Inst& i : all.insts) {
+    for (size_t n = 0; n < all.insts.size(); ++n) {
+      const Inst& i = all.insts[n];
       std::set<AtomId> mine;
       collect(i.dims, mine);
       collect(i.reduced, mine);
@@ -109,7 +141,7 @@ Axes classify(const Flat& flat, const Instances& all) {
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
         const double worth = vector_worth(all.space, i.shape, i.dims, a);
-        score += volume * worth * (worth < 0 ? rounds(all, i, a) : 1);
+        score += volume * worth * (worth < 0 ? rounds(all, products, static_cast<int>(n), a) : 1);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);
       }
@@ -122,16 +154,17 @@ Axes classify(const Flat& flat, const Instances& all) {
   return axes;
 }
 
-// Heights of a contraction's tile, by axis of rows: those of the result that the operand along the vectors
-// does not have, so that a vector, once loaded, is used again. All rows of a contraction together stay in
+// Heights of an inner product's tile, by axis of rows: those of the result that an operand along the vectors
+// does not have, so that a vector, once loaded, is used again. All rows of products side by side stay in
 // registers, the longest axis first; a height is the one whose last tile has least to spare, of those the
 // tallest.
-static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, const Axes& axes, int64_t lanes,
-                                                  int unroll) {
-  constexpr int64_t kRegisters = 32, kPairs = 36;
+static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instances& all, const Axes& axes,
+                                                  int64_t lanes, int unroll) {
+  constexpr int64_t kRegisters = 32, kMapped = 24,
+                    kPairs = 36;  // accumulators; kMapped: with room for the maps
   auto height = [&](const Dim& n, int64_t most) {
     if (!n.is_const()) return std::min<int64_t>(4, most);
-    if (n.value() <= std::min<int64_t>(6, most)) return n.value();
+    if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
     int64_t best = 1, least = std::numeric_limits<int64_t>::max();
     for (const int64_t h : {unroll >= 4 ? 6 : 8, 5, 4, 3, 2}) {
       const int64_t covered = (n.value() + h - 1) / h * h;
@@ -147,38 +180,52 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Instances& all, const Ax
   const int64_t length = vector < 0 ? 1 : all.space.extent(vector).hint();
   const int64_t vectors = std::clamp<int64_t>((length + lanes - 1) / lanes, 1, unroll);
   std::map<AtomId, int64_t> heights;
-  for (const Inst& x : all.insts) {
-    if (x.kind != Inst::Kind::contract) continue;
-    std::set<AtomId> result, rows;
-    collect(x.dims, result);
-    for (const auto& u : x.inputs) {
+  const std::vector<InnerProduct> products = inner_products(flat, all);
+  for (const InnerProduct& x : products) {
+    std::set<AtomId> rows;
+    for (const int p : x.operands) {
       std::set<AtomId> mine;
-      if (u.inst >= 0) collect(all.insts[u.inst].dims, mine);
-      if (mine.contains(vector) && result.contains(vector))
-        std::ranges::set_difference(result, mine, std::inserter(rows, rows.end()));
+      collect(all.insts[p].dims, mine);
+      if (mine.contains(vector) && x.result.contains(vector))
+        std::ranges::set_difference(x.result, mine, std::inserter(rows, rows.end()));
     }
-    if (!result.contains(vector)) rows = result;
+    if (!x.result.contains(vector)) rows = x.result;
+    const auto beside = std::ranges::count_if(
+        products, [&](const InnerProduct& y) { return y.result == x.result && y.summed == x.summed; });
     std::vector<AtomId> longest;
     std::ranges::copy_if(rows, std::back_inserter(longest), tiled);
     std::ranges::stable_sort(longest, std::greater(), [&](AtomId a) { return all.space.extent(a).hint(); });
     // Along a summed axis both operands are vectors, and each is used for all rows of the other.
-    int64_t left = result.contains(vector) ? kRegisters / vectors : kPairs;
+    const bool maps = all.insts[x.inst].kind == Inst::Kind::reduce;
+    const int64_t room = maps ? kMapped / vectors : x.result.contains(vector) ? kRegisters / vectors : kPairs;
+    int64_t left = std::max<int64_t>(1, room / beside);
     for (AtomId a : longest) {
       const int64_t h = height(all.space.extent(a), left);
       const auto [at, fresh] = heights.emplace(a, h);
       if (!fresh) at->second = std::min(at->second, h);
       left = std::max<int64_t>(1, left / h);
     }
+    // Where any order of the terms gives the same, two of them are one step.
+    if (maps && combine_of(*flat.ops[all.insts[x.inst].op].node->prim).has("idempotent"))
+      for (AtomId a : x.summed)
+        if (a != vector && all.space.extent(a).is_const() && all.space.extent(a).value() % 2 == 0) {
+          heights.emplace(a, 2);
+          break;
+        }
   }
   return heights;
 }
 
-Choice first_choice(const Instances& all, const Axes& axes, const tile::Machine& machine, int unroll) {
+Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, const tile::Machine& machine,
+                    int unroll) {
   Choice c;
   c.vector = axes.vector;
   c.atoms.resize(all.space.size());
   int64_t lanes = machine.vector_bytes / 4;
-  const std::map<AtomId, int64_t> heights = heights_of_tiles(all, axes, lanes, unroll);
+  // Sums of maps along the vectors: one vector of each row, and many pairs of rows.
+  for (const InnerProduct& x : inner_products(flat, all))
+    if (all.insts[x.inst].kind == Inst::Kind::reduce && x.summed.contains(axes.vector)) unroll = 1;
+  const std::map<AtomId, int64_t> heights = heights_of_tiles(flat, all, axes, lanes, unroll);
   int64_t points = unroll;  // registers of one tile
   auto set = [&](AtomId a, bool parallel) {
     const Dim& n = all.space.extent(a);

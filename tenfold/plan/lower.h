@@ -31,13 +31,22 @@ struct Choice {
 // The memory step of an atom in a buffer of this shape, 0 if it does not move.
 Dim stride(const Shape&, const Forms& dims, AtomId);
 
+// A contraction, or a reduction of maps over operands of which each lacks an axis of all that are multiplied
+// out: min over k of a[i,k] + b[k,j]. An operand is used again for each element of what it lacks.
+struct InnerProduct {
+  int inst;
+  std::set<AtomId> result, summed;
+  std::vector<int> operands;  // instances, through the maps
+};
+std::vector<InnerProduct> inner_products(const Flat&, const Instances&);
+
 // Which atoms may be parallel, and a good first choice. `unroll`: vectors side by side along the vector atom.
 struct Axes {
   std::vector<AtomId> parallel, sequential, time;
   AtomId vector = -1;
 };
 Axes classify(const Flat&, const Instances&);
-Choice first_choice(const Instances&, const Axes&, const tile::Machine&, int unroll);
+Choice first_choice(const Flat&, const Instances&, const Axes&, const tile::Machine&, int unroll);
 
 struct Lowered {
   tile::Kernel kernel;

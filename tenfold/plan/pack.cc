@@ -36,50 +36,60 @@ Split split(Instances& all, AtomId a, int64_t size) {
   return s;
 }
 
-// A contraction, the operand along its vectors, and the axis of its rows, which that operand does not have.
+// Inner products side by side, the axis of their rows, and the operands along the vectors that do not have
+// it.
 struct Site {
-  int contraction = -1, operand = -1;
+  std::vector<int> products, operands;
   AtomId rows = -1;
   double work = 0;
 };
 
-Site find_site(const Instances& all, const Axes& axes) {
+bool may_pack(const Inst& p, AtomId vector) {
+  return (p.kind == Inst::Kind::load || p.kind == Inst::Kind::compute) && has(p.dims, vector);
+}
+
+Site find_site(const Instances& all, const std::vector<InnerProduct>& products, const Axes& axes) {
   Site best;
-  for (size_t i = 0; i < all.insts.size(); ++i) {
-    const Inst& x = all.insts[i];
-    if (x.kind != Inst::Kind::contract) continue;
+  for (const InnerProduct& x : products) {
     double work = 1;
-    for (const Forms* forms : {&x.dims, &x.reduced})
-      for (const Form& f : *forms)
-        for (const Term& t : f.terms) work *= extent(all, t.atom);
-    for (const auto& use : x.inputs) {
-      const Inst& p = all.insts[use.inst];
-      if ((p.kind != Inst::Kind::load && p.kind != Inst::Kind::compute) || !has(p.dims, axes.vector))
-        continue;
+    for (const std::set<AtomId>* atoms : {&x.result, &x.summed})
+      for (AtomId a : *atoms) work *= extent(all, a);
+    for (const int operand : x.operands) {
+      const Inst& p = all.insts[operand];
+      if (!may_pack(p, axes.vector)) continue;
       AtomId rows = -1;
       for (AtomId a : axes.parallel)
-        if (a != axes.vector && has(x.dims, a) && !has(p.dims, a) && all.space.extent(a).is_const() &&
+        if (a != axes.vector && x.result.contains(a) && !has(p.dims, a) && all.space.extent(a).is_const() &&
             (rows < 0 || extent(all, a) > extent(all, rows)))
           rows = a;
-      if (rows >= 0 && work > best.work) best = {static_cast<int>(i), use.inst, rows, work};
+      if (rows >= 0 && work > best.work) best = {{x.inst}, {operand}, rows, work};
     }
+  }
+  if (best.products.empty()) return best;
+  const auto first = std::ranges::find(products, best.products[0], &InnerProduct::inst);
+  for (const InnerProduct& x : products) {
+    if (x.result != first->result || x.summed != first->summed) continue;
+    if (x.inst != first->inst) best.products.push_back(x.inst);
+    for (const int operand : x.operands)
+      if (const Inst& p = all.insts[operand];
+          may_pack(p, axes.vector) && !has(p.dims, best.rows) &&
+          std::ranges::find(best.operands, operand) == best.operands.end())
+        best.operands.push_back(operand);
   }
   return best;
 }
 
 // Operands that vectors would gather, again in each turn of a loop that they do not depend on.
-std::set<int> gathered(const Instances& all, const Axes& axes) {
+std::set<int> gathered(const Instances& all, const std::vector<InnerProduct>& products, const Axes& axes) {
   std::set<int> found;
-  for (const Inst& x : all.insts) {
-    if (x.kind != Inst::Kind::contract) continue;
-    for (const auto& use : x.inputs) {
-      const Inst& p = all.insts[use.inst];
+  for (const InnerProduct& x : products)
+    for (const int operand : x.operands) {
+      const Inst& p = all.insts[operand];
       if (p.kind != Inst::Kind::load || !has(p.dims, axes.vector)) continue;
-      const bool again =
-          std::ranges::any_of(axes.sequential, [&](AtomId a) { return has(x.dims, a) && !has(p.dims, a); });
-      if (again && !(stride(p.shape, p.dims, axes.vector) == Dim(1))) found.insert(use.inst);
+      const bool again = std::ranges::any_of(
+          axes.sequential, [&](AtomId a) { return x.result.contains(a) && !has(p.dims, a); });
+      if (again && !(stride(p.shape, p.dims, axes.vector) == Dim(1))) found.insert(operand);
     }
-  }
   return found;
 }
 
@@ -89,13 +99,13 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
                               const tile::Machine& machine, int unroll) {
   if (!axes.time.empty() || axes.vector < 0) return {};
   std::vector<Packing> out;
-  if (std::set<int> found = gathered(all, axes); !found.empty()) {
-    out.push_back({all, first_choice(all, axes, machine, unroll)});
+  const std::vector<InnerProduct> products = inner_products(flat, all);
+  if (std::set<int> found = gathered(all, products, axes); !found.empty()) {
+    out.push_back({all, first_choice(flat, all, axes, machine, unroll)});
     out.back().choice.packed = std::move(found);
   }
-  const Site site = find_site(all, axes);
-  if (site.contraction < 0) return out;
-  const Inst& contraction = all.insts[site.contraction];
+  const Site site = find_site(all, products, axes);
+  if (site.products.empty()) return out;
   const int64_t rows = all.space.extent(site.rows).value();
   const double strip = machine.vector_bytes / 4.0 * unroll;  // elements of a tile along its vectors
   double others = 1;                                         // blocks along the other axes
@@ -105,10 +115,12 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
   // What is packed stays in the cache while all rows meet it; a longer sum is made in parts, which add up in
   // scratch.
   const double cache = static_cast<double>(machine.cache);
-  const double line = strip * static_cast<double>(size_of(flat.ops[contraction.op].type.dtype));
+  double line = 0;  // bytes of what is packed for one term
+  for (const int p : site.operands)
+    line += strip * static_cast<double>(size_of(flat.ops[all.insts[p].op].type.dtype));
   AtomId longest = -1;
   double terms = 1;
-  for (const Form& f : contraction.reduced)
+  for (const Form& f : all.insts[site.products[0]].reduced)
     for (const Term& t : f.terms) {
       terms *= extent(all, t.atom);
       if (longest < 0 || extent(all, t.atom) > extent(all, longest)) longest = t.atom;
@@ -135,7 +147,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     if (std::erase(mine.parallel, within) == 0) continue;
     mine.sequential.push_back(within);
     std::erase(mine.parallel, blocks);
-    p.choice = first_choice(p.all, mine, machine, unroll);
+    p.choice = first_choice(flat, p.all, mine, machine, unroll);
     auto& order = p.choice.order;
     if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
     if (around >= 0) p.choice.atoms[around] = {1, false, true};
@@ -143,8 +155,8 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
       std::erase(order, a);
       if (a >= 0 && p.choice.atoms[a].loop) order.insert(order.begin(), a);
     }
-    p.choice.packed = gathered(p.all, mine);
-    p.choice.packed.insert(site.operand);
+    p.choice.packed = gathered(p.all, inner_products(flat, p.all), mine);
+    p.choice.packed.insert(site.operands.begin(), site.operands.end());
     p.choice.around = around;
     out.push_back(std::move(p));
   }
@@ -175,7 +187,7 @@ std::optional<Packing> by_blocks(const Flat& flat, const Instances& all, const A
   std::erase_if(mine.parallel, lacking);
   std::erase(mine.sequential, blocks);
   mine.time = {blocks};
-  p.choice = first_choice(p.all, mine, machine, unroll);
+  p.choice = first_choice(flat, p.all, mine, machine, unroll);
   p.choice.packed = gathered(p.all, mine);
   p.choice.around = blocks;
   p.choice.online = true;

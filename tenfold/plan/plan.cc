@@ -258,12 +258,10 @@ class Planner {
   int unroll(const Instances& all, const Axes& axes) const {
     if (!axes.time.empty() && machine_.warp_bytes > 0) return 1;  // other warps hide the latency
     double work = 0;
-    bool contract = false;
     for (const Inst& i : all.insts) {
-      contract = contract || i.kind == Inst::Kind::contract;
       if (i.kind == Inst::Kind::compute) work += flat_.ops[i.op].node->prim->cost;
     }
-    if (contract) return 4;
+    if (!inner_products(flat_, all).empty()) return 4;
     if (axes.time.empty()) return work > 60 ? 2 : 4;
     // A step waits for the one before: vectors side by side hide that, and share votes. But each unit gets
     // two blocks, and short axes stay in registers.
@@ -304,12 +302,12 @@ class Planner {
       };
       auto attempt = [&](const Choice& c) { attempt_on(all, c); };
       tile::Machine seen = seen_by(all, axes);
-      Choice choice = first_choice(all, axes, seen, unroll(all, axes));
+      Choice choice = first_choice(flat_, all, axes, seen, unroll(all, axes));
       attempt(choice);
       // What a group keeps of fewer elements may fit.
       while (!best.fits && !axes.time.empty() && seen.warp_bytes > 0 && seen.vector_bytes > seen.warp_bytes) {
         seen.vector_bytes /= 2;
-        choice = first_choice(all, axes, seen, unroll(all, axes));
+        choice = first_choice(flat_, all, axes, seen, unroll(all, axes));
         attempt(choice);
       }
       for (int vectors = unroll(all, axes); vectors > 0; vectors /= 2) {

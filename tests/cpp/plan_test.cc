@@ -371,6 +371,39 @@ TEST(Plan, SharedOperandsArePacked) {
   NodeRef q = in(0, {3, 40, 64}), k = in(1, {3, 64, 50});
   check({{q, k}, {reduce("sum", contract(q, k, "bmk,bkn->bmn"), {2})}, {}}, "generic", true, 1e-4);
 }
+TEST(Plan, InnerProductsOfMapsAreTiledAndPacked) {
+  // What is said of contractions holds for any reduction of maps over operands that each lack an axis.
+  const auto text = [](const Graph& g) {
+    const plan::Plan p = plan::make_plan(g, tile::machine("generic"), {});
+    EXPECT_EQ(p.steps.size(), 1u);
+    return tile::print(*std::get<plan::Launch>(p.steps.back().what).kernel);
+  };
+  const auto says = [&](const Graph& g, std::initializer_list<const char*> parts) {
+    check(g, "generic", true, 1e-4);
+    const std::string found = text(g);
+    for (const char* part : parts) EXPECT_NE(found.find(part), std::string::npos) << part << "\n" << found;
+  };
+  const auto rows = [](const NodeRef& x, int64_t n) {
+    return broadcast(x, {x->shape()[0], x->shape()[1], n}, {0, 1});
+  };
+  const auto cols = [](const NodeRef& x, int64_t m) {
+    return broadcast(x, {m, x->shape()[0], x->shape()[1]}, {1, 2});
+  };
+  const NodeRef a = in(0, {64, 96}), b = in(1, {96, 64}), c = in(2, {64, 96}), d = in(3, {96, 64});
+  const NodeRef sums = rows(a, 64) + cols(b, 64), apart = rows(a, 64) - cols(b, 64);
+  // Two terms a step, where their order does not matter; a sum takes one after the other.
+  says({{a, b}, {reduce("min", sums, {1})}, {}}, {"write %", "accumulate minimum", "f32[ii,ri,ji]"});
+  says({{a, b}, {reduce("sum", apart * apart, {1})}, {}}, {"write %", "accumulate add", "f32[ii,ji]"});
+  const NodeRef value = rows(a, 64) * cols(b, 64),
+                change = rows(a, 64) * cols(d, 64) + rows(c, 64) * cols(b, 64);
+  says({{a, b, c, d}, {reduce("sum", value, {1}), reduce("sum", change, {1})}, {}},
+       {"write %1[", "write %3[", "accumulate add"});
+  const NodeRef x = in(0, {40, 900}), y = in(1, {900, 64});
+  says({{x, y}, {reduce("max", rows(x, 64) + cols(y, 40), {1})}, {}}, {"write %", "r1os in 60"});  // in parts
+  // A reduction of what has all axes is none.
+  const NodeRef all = in(0, {64, 96, 64});
+  EXPECT_EQ(text({{all, b}, {reduce("min", all + cols(b, 64), {1})}, {}}).find("write %"), std::string::npos);
+}
 NodeRef scan_of(const Closed& body, Nodes inputs, int64_t carries, int64_t xs, int64_t length) {
   inputs.insert(inputs.end(), body.captured.begin(), body.captured.end());
   return make("scan", std::move(inputs),
