@@ -291,6 +291,16 @@ llvm::Value* Math::extreme(Value* x, Value* y, Dtype d, bool larger) {
   return b.CreateSelect(b.CreateFCmpUNO(x, x), x, plain(x, y));
 }
 
+// As above, each choice gives its second where either is NaN: a NaN that runs stays, one of x or y comes in
+// with the bits of both.
+llvm::Value* Math::extreme_of(Value* running, Value* x, Value* y, bool larger) {
+  auto plain = [&](Value* p, Value* q) {
+    return b.CreateSelect(larger ? b.CreateFCmpOGT(p, q) : b.CreateFCmpOLT(p, q), p, q);
+  };
+  Value* both = b.CreateBitCast(b.CreateOr(bits(x), bits(y)), x->getType());
+  return b.CreateSelect(b.CreateFCmpUNO(x, y), both, plain(plain(x, y), running));
+}
+
 llvm::Value* Math::divide_int(Value* x, Value* y, bool is_signed) {
   Value* zero = whole(x, 0);
   if (auto* c = llvm::dyn_cast<llvm::Constant>(y)) {

@@ -41,6 +41,8 @@ class Math {
   Reg fma(Dtype, Reg, Reg, Reg);  // one rounding
   Reg map(const Prim&, std::span<const Reg>, std::span<const Dtype>, Dtype result);
   Reg combine(const Prim& prim, Dtype dtype, Reg x, Reg y);  // unrounded for f16 and bf16
+  // minimum or maximum of three floats, cheaper than twice that of two; NaN if any is.
+  llvm::Value* extreme_of(llvm::Value* running, llvm::Value* x, llvm::Value* y, bool larger);
   Reg convert(Reg, Dtype from, Dtype to);
   Reg rounded(Reg, Dtype);  // to f16 or bf16; others as they are
   // Low or high half of the products of u32: both halves of one product share their multiplications.

@@ -315,8 +315,20 @@ void Emitter::combine_statement(Prepared& p, const Cell& cell) {
   const Dtype from = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
   const Dtype to = k.values[static_cast<size_t>(s.result)].dtype;
   const Layout& l = p.layout;
+  const bool larger = s.prim->name == "maximum", extreme = larger || s.prim->name == "minimum";
+  const bool pairs = extreme && is_float(to) && s.op == Op::accumulate && s.over.size() == 1 &&
+                     s.over[0] != p.reader.vector && p.checks.empty() &&
+                     k.atoms[static_cast<size_t>(s.over[0])].extent == Dim(2);
   iterate(l, cell, {}, [&] {
     Reg r;
+    if (pairs) {
+      Value* both[2];
+      int64_t& at = at_[static_cast<size_t>(s.over[0])];
+      for (at = 0; at < 2; ++at) both[at] = math.convert(fetch(p.sources[0], p.reader), from, to).re;
+      at = 0;
+      const Reg running = regs_[static_cast<size_t>(s.result)][slot(l)];
+      return define(s.result, l, {math.extreme_of(running.re, both[0], both[1], larger)});
+    }
     if (l.vector == p.reader.vector || l.vector < 0) {
       r = combined(p);
     } else {  // combined along vectors, but the result lies along another axis
