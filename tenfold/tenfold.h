@@ -18,6 +18,7 @@
 #include "tenfold/compile/explain.h"
 #include "tenfold/env/rollout.h"
 #include "tenfold/generated/ops.h"
+#include "tenfold/lang/contract.h"
 #include "tenfold/lang/function.h"
 #include "tenfold/lang/jit.h"
 #include "tenfold/lang/random.h"

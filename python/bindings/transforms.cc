@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "tenfold/lang/contract.h"
 #include "tenfold/lang/transform.h"
 
 #include "common.h"
@@ -289,6 +290,37 @@ nb::object cond(nb::handle predicate, nb::handle then, nb::handle otherwise, nb:
   return unflatten(*result, from);
 }
 
+// ---- contractions over an operator
+
+nb::object contract(const std::string& spec, nb::handle a, nb::handle b, nb::handle multiply,
+                    const std::string& add, const std::string& name) {
+  const Location where = here();
+  if (multiply.is_none()) return wrap(lang::contract(spec, to_operand(a, where), to_operand(b, where)));
+  const auto read = [&](nb::handle x, Operands& into) {
+    std::vector<nb::object> leaves;
+    Tree tree = flatten(x, leaves);
+    for (const nb::object& leaf : leaves) into.push_back(leaf_operand(leaf, where, "contract: an input"));
+    return tree;
+  };
+  Operands left, right;
+  const Tree a_tree = read(a, left), b_tree = read(b, right);
+  std::optional<Tree> result;
+  const lang::Operator op{
+      [&](const Tensors& x, const Tensors& y) {
+        const Tensor *from_x = x.data(), *from_y = y.data();
+        const nb::object product =
+            call_traced(multiply, nb::make_tuple(unflatten(a_tree, from_x), unflatten(b_tree, from_y)),
+                        nb::handle(), "contract", where);
+        std::vector<nb::object> leaves;
+        result = flatten(product, leaves);
+        return leaf_tensors(leaves, where, "contract: what multiply returned");
+      },
+      add, name};
+  const Tensors sums = lang::contract(spec, left, right, op);
+  const Tensor* from = sums.data();
+  return unflatten(*result, from);
+}
+
 }  // namespace
 
 void bind_transforms(nb::module_& m) {
@@ -304,6 +336,12 @@ void bind_transforms(nb::module_& m) {
         "shapes and dtypes.\n"
         "The whole loop is one program: where a carry's elements do not mix, one launch with the state in "
         "registers.");
+  m.def("_contract", &contract, nb::arg("spec"), nb::arg("a").none(), nb::arg("b").none(),
+        nb::arg("multiply") = nb::none(), nb::arg("add") = "sum", nb::arg("name") = "");
+  m.def(
+      "_check_operator",
+      [](const std::string& add, const std::string& name) { lang::check_operator({{}, add, name}); },
+      nb::arg("add"), nb::arg("name"));
   m.def("while_loop", &while_loop, nb::arg("cond"), nb::arg("body"), nb::arg("init").none(),
         "Runs carry = body(carry) as long as cond(carry) holds.");
   m.def("_cond", &cond, nb::arg("pred").none(), nb::arg("true_fn"), nb::arg("false_fn"), nb::arg("operands"),

@@ -245,6 +245,7 @@ def einsum(spec: str, *operands: _ArrayLike) -> _tenfold.Tensor:
 
 from tenfold import env  # noqa: E402
 from tenfold.env import rollout  # noqa: E402
+from tenfold.operators import Operator, contract, dual, logical, min_plus, tropical  # noqa: E402
 
 __version__ = _tenfold.__version__
 __all__ = [

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "tenfold/ir/node.h"
+
 namespace tenfold {
 
 struct ContractSpec {
@@ -12,5 +14,8 @@ struct ContractSpec {
 };
 
 ContractSpec parse_contract(const std::string& text);  // "mk,kn->mn"; UserError where it is none
+
+// Of the result for inputs of these shapes; UserError if axes do not fit. Dtypes are not looked at.
+Shape contract_shape(const std::string& text, const Type& a, const Type& b);
 
 }  // namespace tenfold

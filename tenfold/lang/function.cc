@@ -25,35 +25,6 @@ Dtype default_of(int rank) {
   return kDefaults[rank];
 }
 
-// Whether a map or reduction takes a dtype: asked of its own type rule, once.
-bool takes(const Prim& prim, Dtype dtype) {
-  static std::mutex mutex;
-  static std::unordered_map<const Prim*, std::array<int8_t, kDtypeCount>> known;
-  const std::lock_guard lock(mutex);
-  auto [at, is_new] = known.try_emplace(&prim);
-  if (is_new) at->second.fill(-1);
-  int8_t& answer = at->second[static_cast<size_t>(dtype)];
-  if (answer < 0) {
-    const bool is_reduce = prim.kind == Kind::reduce;
-    const Type type = is_reduce ? Type{dtype, {Dim(1)}} : Type{dtype, {}};
-    Nodes inputs;
-    for (int k = 0; k < std::max(prim.arity, 1); ++k)
-      inputs.push_back(build::parameter(
-          k, !prim.operands.empty() && prim.operands[k] == "mask" ? Type{Dtype::boolean, type.shape} : type));
-    Attrs attrs;
-    if (is_reduce) attrs.set("axes", Ints{0});
-    try {
-      prim.type(attrs, inputs);
-      answer = 1;
-    } catch (const UserError&) {
-      answer = 0;
-    } catch (const InternalError&) {
-      answer = 1;  // it wants attributes that we do not know: let the real call say
-    }
-  }
-  return answer == 1;
-}
-
 std::string plain_name(const Prim& prim) {
   constexpr std::string_view kPrefix = "reduce_";
   return std::string(prim.name.starts_with(kPrefix) ? prim.name.substr(kPrefix.size()) : prim.name);
@@ -93,6 +64,34 @@ NodeRef keep_axes(const NodeRef& reduced, const Shape& full, const Ints& axes) {
 }
 
 }  // namespace
+
+bool takes(const Prim& prim, Dtype dtype) {
+  static std::mutex mutex;
+  static std::unordered_map<const Prim*, std::array<int8_t, kDtypeCount>> known;
+  const std::lock_guard lock(mutex);
+  auto [at, is_new] = known.try_emplace(&prim);
+  if (is_new) at->second.fill(-1);
+  int8_t& answer = at->second[static_cast<size_t>(dtype)];
+  if (answer < 0) {
+    const bool is_reduce = prim.kind == Kind::reduce;
+    const Type type = is_reduce ? Type{dtype, {Dim(1)}} : Type{dtype, {}};
+    Nodes inputs;
+    for (int k = 0; k < std::max(prim.arity, 1); ++k)
+      inputs.push_back(build::parameter(
+          k, !prim.operands.empty() && prim.operands[k] == "mask" ? Type{Dtype::boolean, type.shape} : type));
+    Attrs attrs;
+    if (is_reduce) attrs.set("axes", Ints{0});
+    try {
+      prim.type(attrs, inputs);
+      answer = 1;
+    } catch (const UserError&) {
+      answer = 0;
+    } catch (const InternalError&) {
+      answer = 1;  // it wants attributes that we do not know: let the real call say
+    }
+  }
+  return answer == 1;
+}
 
 void fail(std::string_view reason, std::span<const Operand> operands,
           std::span<const std::string_view> names) {

@@ -25,6 +25,9 @@ Tensor apply_reduce(const Prim&, const Operand& x, const Axes&, bool keepdims);
 Dtype result_dtype(std::span<const Operand> operands, std::string_view function);
 Shape broadcast_shapes(std::span<const Operand> operands, std::string_view function);
 
+// Whether a map or reduction takes a dtype: asked of its own type rule, once.
+bool takes(const Prim&, Dtype);
+
 // ---- creation
 Tensor full(const Shape&, const Operand& value, std::optional<Dtype> = {});
 Tensor zeros(const Shape&, Dtype = Dtype::f32, Location = std::source_location::current());

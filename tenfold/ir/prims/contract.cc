@@ -70,29 +70,38 @@ std::string hint_of(const ContractSpec& spec, const Type& a, const Type& b) {
   return fmt::format("; did you mean \"{},{}->{}\"?", spec.a, found, spec.out);
 }
 
-std::vector<Type> contract_type(const Attrs& attrs, std::span<const NodeRef> in) {
-  const std::string& text = attrs.text("spec");
+}  // namespace
+
+Shape contract_shape(const std::string& text, const Type& a, const Type& b) {
   const ContractSpec spec = parse_contract(text);
-  const Type &a = in[0]->type(), &b = in[1]->type();
   for (const auto& [letters, type, whose] : {std::tuple(&spec.a, &a, "first"), {&spec.b, &b, "second"}})
     if (letters->size() != type->shape.size())
       user_error("contract \"{}\": \"{}\" names {} axes, but the {} input is {}", text, *letters,
                  letters->size(), whose, type->str());
-  if (a.dtype != b.dtype)
-    user_error("contract \"{}\": the inputs are {} and {}; convert one to the dtype of the other", text,
-               a.str(), b.str());
   for (size_t i = 0; i < spec.b.size(); ++i) {
     const Dim* extent = extent_of(spec.b[i], spec.a, a.shape);
     if (extent && !(*extent == b.shape[i]))
       user_error("contract \"{}\": axis {} is {} in the first input ({}) but {} in the second ({}){}", text,
                  spec.b[i], extent->str(), a.str(), b.shape[i].str(), b.str(), hint_of(spec, a, b));
   }
-  Type result{a.dtype, {}};
+  Shape result;
   for (const char c : spec.out) {
     const Dim* extent = extent_of(c, spec.a, a.shape);
-    result.shape.push_back(extent ? *extent : *extent_of(c, spec.b, b.shape));
+    result.push_back(extent ? *extent : *extent_of(c, spec.b, b.shape));
   }
-  return {result};
+  return result;
+}
+
+namespace {
+
+std::vector<Type> contract_type(const Attrs& attrs, std::span<const NodeRef> in) {
+  const std::string& text = attrs.text("spec");
+  const Type &a = in[0]->type(), &b = in[1]->type();
+  Shape shape = contract_shape(text, a, b);
+  if (a.dtype != b.dtype)
+    user_error("contract \"{}\": the inputs are {} and {}; convert one to the dtype of the other", text,
+               a.str(), b.str());
+  return {{a.dtype, std::move(shape)}};
 }
 
 // Sums of products, exact as the dtype's kind allows.
