@@ -101,6 +101,22 @@ bool AtomSpace::unify(const Form& a, const Form& b) {
 // inside an atom.
 Forms AtomSpace::reshape(const Shape& to, const Forms& to_forms, const Shape& from) {
   Forms result;
+  if (std::ranges::find(from, Dim(0)) != from.end()) {  // of nothing: extents that cannot be divided by
+    size_t o = 0;
+    const auto skip_ones = [&] {
+      while (o < to.size() && to[o] == Dim(1)) ++o;
+    };
+    for (const Dim& extent : from) {
+      skip_ones();
+      if (extent == Dim(1))
+        result.push_back(Form::point());
+      else if (o < to.size() && to[o] == extent)
+        result.push_back(resolve(to_forms[o++]));
+      else
+        throw Barrier{"a reshape of nothing"};
+    }
+    return result;
+  }
   size_t i = 0, o = 0;
   while (i < from.size() || o < to.size()) {
     size_t i0 = i, o0 = o;

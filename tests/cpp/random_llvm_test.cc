@@ -15,6 +15,7 @@
 #include "tenfold/target/cpu.h"
 
 #include "graph_testing.h"
+#include "random_contraction.h"
 #include "random_graph.h"
 
 namespace tenfold {
@@ -24,9 +25,9 @@ using testing::Generator;
 using testing::RandomGraph;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kGraphs = 10, kGradients = 3;  // of each part
+constexpr int kGraphs = 10, kGradients = 3, kContractions = 5;  // of each part
 #else
-constexpr int kGraphs = 200, kGradients = 100;
+constexpr int kGraphs = 200, kGradients = 100, kContractions = 50;
 #endif
 constexpr int kParts = 10;
 constexpr int kFull = 20;            // times as many with TENFOLD_TEST_FULL
@@ -145,6 +146,30 @@ TEST_P(RandomLlvm, AsInterpreted) {
       }
     }
     coverage.graphs["votes"] += votes;
+  }
+}
+
+// Integers, and the largest and smallest, exactly; sums within the bound of a plain loop.
+TEST_P(RandomLlvm, Contractions) {
+  const std::vector<std::string> isas = runnable_isas();
+  const bool full = times() > 1;
+  for (int seed = first(kContractions);
+       seed < first(kContractions) + kContractions * times() && !HasFailure(); ++seed) {
+    const testing::RandomContraction r = testing::ContractionGenerator(seed).make();
+    SCOPED_TRACE(fmt::format("{}: {}", seed, r.text));
+    std::vector<Array> inputs = testing::contraction_inputs(r, seed);
+    const std::vector<Array> want = evaluate(r.graph, inputs);
+    for (size_t n = 0; n < isas.size(); ++n) {
+      if (!full && static_cast<size_t>(seed) % isas.size() != n) continue;
+      setenv("TENFOLD_ISA", isas[n].c_str(), 1);
+      try {
+        const auto e =
+            compile::compile(r.graph, {.allow = {}, .donate = {}, .fuse = true, .interpret = false});
+        EXPECT_EQ(testing::contraction_error(r, inputs, run(*e, inputs), want), "") << isas[n];
+      } catch (const std::exception& error) {
+        ADD_FAILURE() << isas[n] << ": " << error.what();
+      }
+    }
   }
 }
 
