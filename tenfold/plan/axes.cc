@@ -65,7 +65,8 @@ std::vector<InnerProduct> inner_products(const Flat& flat, const Instances& all)
   for (size_t i = 0; i < all.insts.size(); ++i) {
     const Inst& x = all.insts[i];
     if (x.kind != Inst::Kind::contract && x.kind != Inst::Kind::reduce) continue;
-    InnerProduct product{static_cast<int>(i), {}, {}, {}};
+    const int bytes = static_cast<int>(size_of(flat.ops[x.op].type.dtype));
+    InnerProduct product{static_cast<int>(i), {}, {}, {}, std::max(1, bytes / 4)};
     collect(x.dims, product.result);
     collect(x.reduced, product.summed);
     std::set<AtomId> points = product.result;
@@ -162,11 +163,11 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
                                                   int64_t lanes, int unroll) {
   constexpr int64_t kRegisters = 32, kMapped = 24,
                     kPairs = 36;  // accumulators; kMapped: with room for the maps
-  auto height = [&](const Dim& n, int64_t most) {
+  auto height = [&](const Dim& n, int64_t most, bool wide) {
     if (!n.is_const()) return std::min<int64_t>(4, most);
     if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
     int64_t best = 1, least = std::numeric_limits<int64_t>::max();
-    for (const int64_t h : {unroll >= 4 ? 6 : 8, 5, 4, 3, 2}) {
+    for (const int64_t h : {wide ? 6 : 8, 5, 4, 3, 2}) {
       const int64_t covered = (n.value() + h - 1) / h * h;
       if (h <= most && covered < least) best = h, least = covered;
     }
@@ -197,10 +198,11 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     std::ranges::stable_sort(longest, std::greater(), [&](AtomId a) { return all.space.extent(a).hint(); });
     // Along a summed axis both operands are vectors, and each is used for all rows of the other.
     const bool maps = all.insts[x.inst].kind == Inst::Kind::reduce;
-    const int64_t room = maps ? kMapped / vectors : x.result.contains(vector) ? kRegisters / vectors : kPairs;
+    const int64_t across = vectors * x.registers;
+    const int64_t room = maps ? kMapped / across : x.result.contains(vector) ? kRegisters / across : kPairs;
     int64_t left = std::max<int64_t>(1, room / beside);
     for (AtomId a : longest) {
-      const int64_t h = height(all.space.extent(a), left);
+      const int64_t h = height(all.space.extent(a), left, unroll * x.registers >= 4);
       const auto [at, fresh] = heights.emplace(a, h);
       if (!fresh) at->second = std::min(at->second, h);
       left = std::max<int64_t>(1, left / h);

@@ -261,7 +261,8 @@ class Planner {
     for (const Inst& i : all.insts) {
       if (i.kind == Inst::Kind::compute) work += flat_.ops[i.op].node->prim->cost;
     }
-    if (!inner_products(flat_, all).empty()) return 4;
+    if (const auto products = inner_products(flat_, all); !products.empty())
+      return std::max(1, 4 / std::ranges::max(products, {}, &InnerProduct::registers).registers);
     if (axes.time.empty()) return work > 60 ? 2 : 4;
     // A step waits for the one before: vectors side by side hide that, and share votes. But each unit gets
     // two blocks, and short axes stay in registers.
