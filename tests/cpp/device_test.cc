@@ -17,6 +17,7 @@
 #include "tenfold/target/devices.h"
 
 #include "error_of.h"
+#include "random_contraction.h"
 #include "random_graph.h"
 
 namespace tn = tenfold::lang;
@@ -208,10 +209,44 @@ TEST_F(DeviceTest, RolloutsAreTheSameForAnySplit) {
 
 // ---- random graphs, fused and not, against the reference interpreter
 
+std::vector<Array> run_there(const Graph& graph, std::span<const Array> inputs, bool fuse) {
+  Device& device = device_target(kDevice)->device();
+  compile::Options options;
+  options.device = kDevice;
+  options.fuse = fuse;
+  const auto executable = compile::compile(graph, options);
+  std::vector<BufferRef> buffers;
+  std::vector<void*> addresses;
+  for (const Array& a : inputs) {
+    buffers.push_back(std::make_shared<Buffer>(a.bytes.size(), &device));
+    addresses.push_back(buffers.back()->data());
+    device.to_device(addresses.back(), a.bytes.data(), a.bytes.size());
+  }
+  std::vector<BufferRef> outputs(graph.results.size());
+  executable->run(addresses, {}, outputs);
+  std::vector<Array> got;
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    got.emplace_back(graph.results[k]->dtype(), const_shape(graph.results[k]->shape()));
+    device.to_host(got[k].bytes.data(), outputs[k]->data(), got[k].bytes.size());
+  }
+  return got;
+}
+
+TEST_F(DeviceTest, RandomContractionsAsInterpreted) {
+  const int contractions = std::getenv("TENFOLD_TEST_FULL") ? 300 : 30;
+  for (int seed = 0; seed < contractions && !HasFailure(); ++seed) {
+    const testing::RandomContraction r = testing::ContractionGenerator(seed).make();
+    SCOPED_TRACE(fmt::format("{}: {}", seed, r.text));
+    const std::vector<Array> inputs = testing::contraction_inputs(r, seed);
+    EXPECT_EQ(
+        testing::contraction_error(r, inputs, run_there(r.graph, inputs, true), evaluate(r.graph, inputs)),
+        "");
+  }
+}
+
 TEST_F(DeviceTest, RandomGraphsAsInterpreted) {
   constexpr double kTolerance = 2e-4;  // f32; sums in another order
   const int graphs = std::getenv("TENFOLD_TEST_FULL") ? 300 : 40;
-  Device& device = device_target(kDevice)->device();
   for (int seed = 0; seed < graphs && !HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     const auto own = static_cast<uint64_t>(seed);
@@ -226,22 +261,9 @@ TEST_F(DeviceTest, RandomGraphsAsInterpreted) {
         inputs.back().set(i, Scalar(real(rng)).round_to(p->dtype()));
     }
     const std::vector<Array> want = evaluate(r.graph, inputs);
-    compile::Options options;
-    options.device = kDevice;
-    options.fuse = seed % 4 != 3;
-    const auto executable = compile::compile(r.graph, options);
-    std::vector<BufferRef> buffers;
-    std::vector<void*> addresses;
-    for (const Array& a : inputs) {
-      buffers.push_back(std::make_shared<Buffer>(a.bytes.size(), &device));
-      addresses.push_back(buffers.back()->data());
-      device.to_device(addresses.back(), a.bytes.data(), a.bytes.size());
-    }
-    std::vector<BufferRef> outputs(want.size());
-    executable->run(addresses, {}, outputs);
+    const std::vector<Array> found = run_there(r.graph, inputs, seed % 4 != 3);
     for (size_t k = 0; k < want.size(); ++k) {
-      Array got = want[k];
-      device.to_host(got.bytes.data(), outputs[k]->data(), got.bytes.size());
+      const Array& got = found[k];
       for (int64_t i = 0; i < got.size(); ++i) {
         const double x = got.at(i).f(), y = want[k].at(i).f();
         if (std::isnan(x) && std::isnan(y)) continue;
