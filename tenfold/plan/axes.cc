@@ -93,6 +93,13 @@ std::vector<InnerProduct> inner_products(const Flat& flat, const Instances& all)
     if (x.kind == Inst::Kind::contract || (lacking && product.operands.size() > 1))
       found.push_back(std::move(product));
   }
+  std::vector<int> beside;
+  for (const InnerProduct& x : found) {
+    beside.push_back(0);
+    for (const InnerProduct& y : found)
+      if (x.result == y.result && x.summed == y.summed) beside.back() += y.registers;
+  }
+  for (size_t i = 0; i < found.size(); ++i) found[i].registers = beside[i];
   return found;
 }
 
@@ -191,8 +198,6 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
         std::ranges::set_difference(x.result, mine, std::inserter(rows, rows.end()));
     }
     if (!x.result.contains(vector)) rows = x.result;
-    const auto beside = std::ranges::count_if(
-        products, [&](const InnerProduct& y) { return y.result == x.result && y.summed == x.summed; });
     std::vector<AtomId> longest;
     std::ranges::copy_if(rows, std::back_inserter(longest), tiled);
     std::ranges::stable_sort(longest, std::greater(), [&](AtomId a) { return all.space.extent(a).hint(); });
@@ -200,7 +205,7 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     const bool maps = all.insts[x.inst].kind == Inst::Kind::reduce;
     const int64_t across = vectors * x.registers;
     const int64_t room = maps ? kMapped / across : x.result.contains(vector) ? kRegisters / across : kPairs;
-    int64_t left = std::max<int64_t>(1, room / beside);
+    int64_t left = std::max<int64_t>(1, room);
     for (AtomId a : longest) {
       const int64_t h = height(all.space.extent(a), left, unroll * x.registers >= 4);
       const auto [at, fresh] = heights.emplace(a, h);

@@ -37,7 +37,8 @@ struct InnerProduct {
   int inst;
   std::set<AtomId> result, summed;
   std::vector<int> operands;  // instances, through the maps
-  int registers;              // of as many results as a vector has numbers of four bytes
+  int registers;  // of as many results as a vector has numbers of four bytes, with those of products side by
+                  // side
 };
 std::vector<InnerProduct> inner_products(const Flat&, const Instances&);
 

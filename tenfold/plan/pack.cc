@@ -188,7 +188,7 @@ std::optional<Packing> by_blocks(const Flat& flat, const Instances& all, const A
   std::erase(mine.sequential, blocks);
   mine.time = {blocks};
   p.choice = first_choice(flat, p.all, mine, machine, unroll);
-  p.choice.packed = gathered(p.all, mine);
+  p.choice.packed = gathered(p.all, inner_products(flat, p.all), mine);
   p.choice.around = blocks;
   p.choice.online = true;
   return p;
