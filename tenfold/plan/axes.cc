@@ -168,8 +168,7 @@ Axes classify(const Flat& flat, const Instances& all) {
 // tallest.
 static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instances& all, const Axes& axes,
                                                   int64_t lanes, int unroll) {
-  constexpr int64_t kRegisters = 32, kMapped = 24,
-                    kPairs = 36;  // accumulators; kMapped: with room for the maps
+  constexpr int64_t kRegisters = 32, kMapped = 24, kPairs = 36;  // kMapped: beside what the maps make
   auto height = [&](const Dim& n, int64_t most, bool wide) {
     if (!n.is_const()) return std::min<int64_t>(4, most);
     if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
@@ -213,12 +212,12 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
       left = std::max<int64_t>(1, left / h);
     }
     // Where any order of the terms gives the same, two of them are one step.
-    if (maps && combine_of(*flat.ops[all.insts[x.inst].op].node->prim).has("idempotent"))
-      for (AtomId a : x.summed)
-        if (a != vector && all.space.extent(a).is_const() && all.space.extent(a).value() % 2 == 0) {
-          heights.emplace(a, 2);
-          break;
-        }
+    if (!maps || !combine_of(*flat.ops[all.insts[x.inst].op].node->prim).has("idempotent")) continue;
+    AtomId paired = -1;
+    for (AtomId a : x.summed)
+      if (const Dim& n = all.space.extent(a); a != vector && n.is_const() && n.value() % 2 == 0)
+        if (paired < 0 || n.value() > all.space.extent(paired).value()) paired = a;
+    if (paired >= 0) heights.emplace(paired, 2);
   }
   return heights;
 }
