@@ -479,11 +479,19 @@ std::string str_of(nb::handle h) { return nb::cast<std::string>(nb::str(h)); }
 
 const Names& Names::get() {
   static const Names names{
-      PyUnicode_InternFromString("_fields"),     PyUnicode_InternFromString("__dataclass_fields__"),
-      PyUnicode_InternFromString("__dlpack__"),  PyUnicode_InternFromString("__code__"),
-      PyUnicode_InternFromString("__wrapped__"), PyUnicode_InternFromString("__name__"),
-      PyUnicode_InternFromString("__qualname__")};
+      PyUnicode_InternFromString("_fields"),      PyUnicode_InternFromString("__dataclass_fields__"),
+      PyUnicode_InternFromString("__dlpack__"),   PyUnicode_InternFromString("__code__"),
+      PyUnicode_InternFromString("__wrapped__"),  PyUnicode_InternFromString("__name__"),
+      PyUnicode_InternFromString("__qualname__"), PyUnicode_InternFromString("__array_ufunc__")};
   return names;
+}
+
+bool opts_out(PyObject* o) {
+  if (tensor_of(o) || PyFloat_CheckExact(o) || PyLong_CheckExact(o)) return false;
+  const nb::object said =
+      nb::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), Names::get().array_ufunc));
+  if (!said) PyErr_Clear();
+  return said.ptr() == Py_None;
 }
 
 // ---- structures

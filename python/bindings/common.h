@@ -36,6 +36,7 @@ nb::object wrap(const Tensors&);  // a tuple
 Operand to_operand(nb::handle, Location);
 inline Operand to_operand(nb::handle object) { return to_operand(object, here()); }
 std::optional<Scalar> to_number(PyObject*);
+bool opts_out(PyObject*);  // of operators of arrays and of tensors, NumPy's way: __array_ufunc__ is None
 Tensor to_tensor(nb::handle, std::optional<Dtype>, std::optional<bool> copy,
                  Location);  // numbers become strong
 Tensor dlpack_import(nb::handle, std::optional<bool> copy, Location);
@@ -116,7 +117,7 @@ std::vector<std::string> leaf_names(const Tree&, const std::string& root);  // "
 
 // Attributes of types and objects that pytrees ask for, interned.
 struct Names {
-  PyObject *fields, *dataclass_fields, *dlpack, *code, *wrapped, *name, *qualname;
+  PyObject *fields, *dataclass_fields, *dlpack, *code, *wrapped, *name, *qualname, *array_ufunc;
   static const Names& get();
 };
 

@@ -269,7 +269,17 @@ void bind_composed(nb::module_& m) {
   };
   binary("divide", lang::divide, "x / y of each pair of elements; integers become f32.");
   binary("power", lang::power, "x to the power y; whole constant powers are multiplications.");
-  binary("matmul", lang::matmul, "The matrix product, over any leading axes, which broadcast.");
+  m.def(
+      "matmul",
+      [](nb::handle x, nb::handle y, nb::handle dtype) -> nb::object {
+        if (opts_out(y.ptr())) return y.attr("__rmatmul__")(x);
+        const Location where = here();
+        return wrap(lang::matmul(to_operand(x, where), to_operand(y, where), to_optional_dtype(dtype)));
+      },
+      nb::arg("x").none(), nb::arg("y").none(), nb::kw_only(), nb::arg("dtype") = nb::none(),
+      "The matrix product, over any leading axes, which broadcast.\n\n"
+      "dtype: of the sums and the result. Without it the dtype that x and y promote to; f32 where they are\n"
+      "f16 or bf16; i32, modulo 2^32, where they are integers of 8 or 16 bits (u8 with i8 too).");
   m.def(
       "where",
       [](nb::handle mask, nb::handle x, nb::handle y) {
@@ -301,15 +311,15 @@ void bind_composed(nb::module_& m) {
   bind_moment(m, "std", lang::std_dev, "The square root of var.");
   m.def(
       "_einsum",
-      [](const std::string& spec, nb::args operands) {
-        return lang::einsum(spec, operands_of(operands, here()));
+      [](const std::string& spec, nb::args operands, nb::handle dtype) {
+        return lang::einsum(spec, operands_of(operands, here()), to_optional_dtype(dtype));
       },
-      nb::arg("spec"), nb::arg("operands"),
+      nb::arg("spec"), nb::arg("operands"), nb::arg("dtype") = nb::none(),
       "Sums of products in Einstein's notation: einsum(\"mk,kn->mn\", x, y). `...` stands for leading axes "
       "that broadcast.");
   m.def(
       "tensordot",
-      [](nb::handle x, nb::handle y, nb::handle axes) {
+      [](nb::handle x, nb::handle y, nb::handle axes, nb::handle dtype) {
         const Location where = here();
         const Operand a = to_operand(x, where), b = to_operand(y, where);
         Ints left, right;
@@ -329,9 +339,10 @@ void bind_composed(nb::module_& m) {
           left = *to_axes(axes[0]);
           right = *to_axes(axes[1]);
         }
-        return lang::tensordot(a, b, left, right);
+        return lang::tensordot(a, b, left, right, to_optional_dtype(dtype));
       },
-      nb::arg("x").none(), nb::arg("y").none(), nb::arg("axes") = 2);
+      nb::arg("x").none(), nb::arg("y").none(), nb::arg("axes") = 2, nb::kw_only(),
+      nb::arg("dtype") = nb::none());
   m.def(
       "evaluate",
       [](nb::args args) {

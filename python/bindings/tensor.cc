@@ -225,10 +225,11 @@ Tensor get_item(const Tensor& t, nb::handle key) {
 
 using Binary = Tensor (*)(const Operand&, const Operand&);
 Tensor subtract(const Operand& x, const Operand& y) { return x - y; }
+Tensor product(const Operand& x, const Operand& y) { return lang::matmul(x, y); }
 
 template <Binary function, bool reflected>
 nb::object binary(nb::handle a, nb::handle b) {
-  if (b.is_none() || PyUnicode_Check(b.ptr())) return nb::borrow(Py_NotImplemented);
+  if (b.is_none() || PyUnicode_Check(b.ptr()) || opts_out(b.ptr())) return nb::borrow(Py_NotImplemented);
   const Location where = here();
   const Operand x(self(a), where), y = to_operand(b, where);
   return wrap(reflected ? function(y, x) : function(x, y));
@@ -531,7 +532,7 @@ void bind_tensor(nb::module_& m) {
   operators<lang::floor_divide>(c, "__floordiv__", "__rfloordiv__");
   operators<lang::mod>(c, "__mod__", "__rmod__");
   operators<lang::power>(c, "__pow__", "__rpow__");
-  operators<lang::matmul>(c, "__matmul__", "__rmatmul__");
+  operators<product>(c, "__matmul__", "__rmatmul__");
   operators<lang::operator&>(c, "__and__", "__rand__");
   operators<lang::operator| >(c, "__or__", "__ror__");
   operators<lang::operator^ >(c, "__xor__", "__rxor__");

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import overload as _overload
 
     from tenfold._tenfold import ArrayLike as _ArrayLike
+    from tenfold._tenfold import DtypeLike as _DtypeLike
 
     _R = _TypeVar("_R")
     _T = _TypeVar("_T")
@@ -238,9 +239,9 @@ def _unpickled(array, dtype=None):  # pickle wants a function of Python's
     return _tenfold.asarray(array, dtype)
 
 
-def einsum(spec: str, *operands: _ArrayLike) -> _tenfold.Tensor:
-    """Sums of products in Einstein's notation: einsum("mk,kn->mn", x, y)."""
-    return _tenfold._einsum(spec, *operands)
+def einsum(spec: str, *operands: _ArrayLike, dtype: _DtypeLike | None = None) -> _tenfold.Tensor:
+    """Sums of products in Einstein's notation: einsum("mk,kn->mn", x, y). dtype: as in matmul."""
+    return _tenfold._einsum(spec, *operands, dtype=dtype)
 
 
 from tenfold import env  # noqa: E402

@@ -26,7 +26,7 @@ constexpr Knob kKnobs[] = {
     {"TENFOLD_DUMP", "", "Stages to print to stderr, separated by commas: graph, plan, tile, llvm, asm."},
     {"TENFOLD_INTERPRET", "0",
      "Run programs on the reference interpreter instead of compiling them; explain counts it."},
-    {"TENFOLD_ISA", "native", "Instruction set of CPU kernels: native, avx512, avx2, portable."},
+    {"TENFOLD_ISA", "native", "Instruction set of CPU kernels: native, avx512vnni, avx512, avx2, portable."},
     {"TENFOLD_MACHINE", "auto", "Machine class whose record the planner uses; auto asks the machine."},
     {"TENFOLD_NVRTC_LIBRARY", "",
      "NVRTC, CUDA's compiler; empty looks for libnvrtc.so.13, .12 and the toolkit's own folder."},

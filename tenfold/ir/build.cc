@@ -134,8 +134,10 @@ NodeRef reduce(std::string_view op, const NodeRef& x, const Ints& axes) {
   return make(find_prim(name) ? name : op, {x}, {{"axes", axes}});
 }
 
-NodeRef contract(const NodeRef& a, const NodeRef& b, std::string_view spec) {
-  return make("contract", {a, b}, {{"spec", std::string(spec)}});
+NodeRef contract(const NodeRef& a, const NodeRef& b, std::string_view spec, std::optional<Dtype> dtype) {
+  Attrs attrs{{"spec", std::string(spec)}};
+  if (dtype && !(a->dtype() == *dtype && b->dtype() == *dtype)) attrs.set("dtype", *dtype);
+  return make("contract", {a, b}, std::move(attrs));
 }
 
 NodeRef select(const NodeRef& mask, const NodeRef& then, const NodeRef& otherwise) {

@@ -29,7 +29,8 @@ NodeRef concatenate(const Nodes&, int64_t axis);
 NodeRef reverse(const NodeRef&, const Ints& axes);
 NodeRef window(const NodeRef&, const Ints& axes, const Ints& taps, const Ints& stride, const Ints& dilation);
 NodeRef reduce(std::string_view op, const NodeRef&, const Ints& axes);  // axes are removed ("sum", "max" ...)
-NodeRef contract(const NodeRef&, const NodeRef&, std::string_view spec);  // "mk,kn->mn"
+NodeRef contract(const NodeRef&, const NodeRef&, std::string_view spec,  // "mk,kn->mn"
+                 std::optional<Dtype> = {});  // of the result: contract.h says which
 NodeRef select(const NodeRef& mask, const NodeRef& then, const NodeRef& otherwise);
 NodeRef map(std::string_view op,
             Nodes inputs);  // any map record without attributes; rank-0 operands are broadcast

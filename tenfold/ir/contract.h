@@ -17,5 +17,8 @@ ContractSpec parse_contract(const std::string& text);  // "mk,kn->mn"; UserError
 
 // Of the result for inputs of these shapes; UserError if axes do not fit. Dtypes are not looked at.
 Shape contract_shape(const std::string& text, const Type& a, const Type& b);
+// Whether products of these may be summed in `result`: in the dtype that both have; f16 and bf16 in f32;
+// integers of 8 and 16 bits in i32, modulo 2^32.
+bool sums_in(Dtype a, Dtype b, Dtype result);
 
 }  // namespace tenfold

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "tenfold/ir/build.h"
+#include "tenfold/ir/contract.h"
 #include "tenfold/lang/tensor_impl.h"
 
 namespace tenfold::lang {
@@ -774,7 +775,24 @@ void drop_ones(NodeRef& x, std::string& letters, const NodeRef& y, const std::st
   letters = kept;
 }
 
-NodeRef contract_all(Nodes in, const Spec& spec) {
+// Summed in `sums` where it is given, else in the dtype that all promote to.
+NodeRef contract_all(Nodes in, const Spec& spec, std::string_view function, std::optional<Dtype> sums,
+                     const Operands& operands) {
+  if (!sums) {
+    const Dtype dtype = result_dtype(operands, function);
+    for (NodeRef& node : in) node = build::convert(node, dtype);
+  } else if (in.size() != 2) {
+    fail(fmt::format("{}: dtype= says in what the products of two operands are summed, but {} came", function,
+                     in.size()),
+         operands);
+  } else if (!sums_in(in[0]->dtype(), in[1]->dtype(), *sums)) {
+    const std::string_view to = name(*sums);
+    fail(fmt::format("{}: products of {} and {} are not summed in {} (f16 and bf16 are in f32, integers of 8 "
+                     "and 16 bits in i32). Write {}x.astype(tn.{}), y.astype(tn.{}))",
+                     function, name(in[0]->dtype()), name(in[1]->dtype()), to,
+                     function == "einsum" ? "einsum(spec, " : "matmul(", to, to),
+         operands);
+  }
   std::vector<std::string> letters = spec.inputs;
   if (in.size() == 1) return sum_and_order(in[0], letters[0], spec.output);
   for (size_t i = 1; i < in.size(); ++i) {
@@ -789,7 +807,7 @@ NodeRef contract_all(Nodes in, const Spec& spec) {
     }
     drop_ones(in[0], letters[0], in[i], letters[i]);
     drop_ones(in[i], letters[i], in[0], letters[0]);
-    in[0] = build::contract(in[0], in[i], fmt::format("{},{}->{}", letters[0], letters[i], result));
+    in[0] = build::contract(in[0], in[i], fmt::format("{},{}->{}", letters[0], letters[i], result), sums);
     letters[0] = result;
   }
   return in[0];
@@ -797,17 +815,14 @@ NodeRef contract_all(Nodes in, const Spec& spec) {
 
 }  // namespace
 
-Tensor einsum(std::string_view text, const Operands& operands) {
+Tensor einsum(std::string_view text, const Operands& operands, std::optional<Dtype> dtype) {
   if (operands.empty()) user_error("einsum \"{}\": no tensors came", text);
   const Spec spec = parse_spec(text, operands);
-  const Dtype dtype = result_dtype(operands, "einsum");
-  return compose("einsum", operands, [&](Nodes in) {
-    for (NodeRef& node : in) node = build::convert(node, dtype);
-    return contract_all(in, spec);
-  });
+  return compose("einsum", operands,
+                 [&](Nodes in) { return contract_all(std::move(in), spec, "einsum", dtype, operands); });
 }
 
-Tensor matmul(const Operand& x, const Operand& y) {
+Tensor matmul(const Operand& x, const Operand& y, std::optional<Dtype> dtype) {
   constexpr std::string_view kBatch = "abcdefghij";
   const Operand both[] = {x, y};
   const size_t x_rank = x.shape().size(), y_rank = y.shape().size();
@@ -828,14 +843,12 @@ Tensor matmul(const Operand& x, const Operand& y) {
   spec.inputs.push_back(y_rank == 1 ? "m"
                                     : std::string(kBatch.substr(batch - (y_rank - 2), y_rank - 2)) + "my");
   spec.output = std::string(kBatch.substr(0, batch)) + (x_rank > 1 ? "x" : "") + (y_rank > 1 ? "y" : "");
-  const Dtype dtype = result_dtype(both, "matmul");
-  return compose("matmul", {x, y}, [&](Nodes in) {
-    for (NodeRef& node : in) node = build::convert(node, dtype);
-    return contract_all(in, spec);
-  });
+  return compose("matmul", {x, y},
+                 [&](Nodes in) { return contract_all(std::move(in), spec, "matmul", dtype, {x, y}); });
 }
 
-Tensor tensordot(const Operand& x, const Operand& y, const Ints& x_axes, const Ints& y_axes) {
+Tensor tensordot(const Operand& x, const Operand& y, const Ints& x_axes, const Ints& y_axes,
+                 std::optional<Dtype> dtype) {
   const Operand both[] = {x, y};
   const auto x_rank = static_cast<int64_t>(x.shape().size()), y_rank = static_cast<int64_t>(y.shape().size());
   if (x_axes.size() != y_axes.size()) fail("tensordot: as many axes of x as of y must be named", both);
@@ -855,7 +868,7 @@ Tensor tensordot(const Operand& x, const Operand& y, const Ints& x_axes, const I
     if (y_letters.find(c) == std::string::npos) output += c;
   for (char c : y_letters)
     if (x_letters.find(c) == std::string::npos) output += c;
-  return einsum(fmt::format("{},{}->{}", x_letters, y_letters, output), {x, y});
+  return einsum(fmt::format("{},{}->{}", x_letters, y_letters, output), {x, y}, dtype);
 }
 
 // ---- composed

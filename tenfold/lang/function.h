@@ -72,9 +72,12 @@ Tensor update_slice(const Operand& x, const Operand& update,
                     const Operands& start);  // x with a part replaced
 
 // ---- contractions
-Tensor einsum(std::string_view spec, const Operands&);
-Tensor matmul(const Operand& x, const Operand& y);
-Tensor tensordot(const Operand& x, const Operand& y, const Ints& x_axes, const Ints& y_axes);
+// The products are summed in `dtype`, which is then the result's: f32 for f16 and bf16, i32 (modulo 2^32) for
+// integers of 8 and 16 bits, of which the two operands may have different ones. Else in the promoted dtype.
+Tensor einsum(std::string_view spec, const Operands&, std::optional<Dtype> dtype = {});
+Tensor matmul(const Operand& x, const Operand& y, std::optional<Dtype> dtype = {});
+Tensor tensordot(const Operand& x, const Operand& y, const Ints& x_axes, const Ints& y_axes,
+                 std::optional<Dtype> dtype = {});
 
 // ---- composed
 Tensor divide(const Operand& x, const Operand& y);  // true division: integers become f32

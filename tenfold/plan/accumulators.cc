@@ -158,9 +158,12 @@ void Lowering::fold(int i, Scope& scope, Body& body) {
   const Inst& x = inst(i);
   bool contract = x.kind == Inst::Kind::contract;
   Dtype want = op(i).type.dtype, running = accumulator(want);
+  const bool quads = contract && contains(space_atoms(x.reduced), choice_.quad);
   std::vector<Operand> operands;
-  for (size_t k = 0; k < x.inputs.size(); ++k)
-    operands.push_back(convert(body, input(body, scope, i, k), running));
+  for (size_t k = 0; k < x.inputs.size(); ++k) {
+    operands.push_back(input(body, scope, i, k));
+    if (!quads) operands.back() = convert(body, operands.back(), running);
+  }
   std::vector<AtomId> over;
   for (AtomId a : space_atoms(x.reduced))
     if (inner_[a] >= 0) over.push_back(inner_[a]);

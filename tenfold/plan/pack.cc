@@ -79,6 +79,14 @@ Site find_site(const Instances& all, const std::vector<InnerProduct>& products, 
   return best;
 }
 
+// u8 with i8, summed in i32.
+bool sums_bytes(const Flat& flat, const Instances& all, const Inst& x) {
+  if (flat.ops[x.op].type.dtype != Dtype::i32) return false;
+  std::set<Dtype> from;
+  for (const auto& use : x.inputs) from.insert(flat.ops[all.insts[use.inst].op].type.dtype);
+  return from == std::set{Dtype::i8, Dtype::u8};
+}
+
 // Operands that vectors would gather, again in each turn of a loop that they do not depend on.
 std::set<int> gathered(const Instances& all, const std::vector<InnerProduct>& products, const Axes& axes) {
   std::set<int> found;
@@ -125,13 +133,20 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
       terms *= extent(all, t.atom);
       if (longest < 0 || extent(all, t.atom) > extent(all, longest)) longest = t.atom;
     }
+  const int64_t quad = machine.quads && sums_bytes(flat, all, all.insts[site.products[0]]) && longest >= 0 &&
+                               provably_divides(4, all.space.extent(longest)) &&
+                               all.space.extent(longest).is_const()
+                           ? 4
+                           : 1;
   int64_t part = 0;  // of the longest reduced axis; 0: all of it
   if (terms * line > cache * 3 / 4 && all.space.extent(longest).is_const()) {
     const double rest = terms / extent(all, longest);
-    part = divisor(all.space.extent(longest).value(),
-                   [&](int64_t d) { return static_cast<double>(d) * rest * line <= cache / 4; });
+    part = divisor(all.space.extent(longest).value(), [&](int64_t d) {
+      return d % quad == 0 && static_cast<double>(d) * rest * line <= cache / 4;
+    });
   }
 
+  const std::vector<AtomId> unsplit = first_choice(flat, all, axes, machine, unroll).order;
   std::set<int64_t> tried;
   // All rows in a block, or as few as give each unit blocks of its own.
   for (const double enough : {1.0, 2.0 * machine.units}) {
@@ -142,13 +157,24 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     if (r < 2 || !tried.insert(r).second) continue;
     Packing p{all, {}};
     const auto [blocks, within] = split(p.all, site.rows, r);
-    const AtomId around = part ? split(p.all, longest, part).blocks : -1;
+    AtomId around = -1, terms_left = longest, four = -1;
+    if (part) {
+      const Split parts = split(p.all, longest, part);
+      around = parts.blocks, terms_left = parts.within;
+    }
+    if (quad > 1) {
+      const Split quads = split(p.all, terms_left, quad);
+      terms_left = quads.blocks, four = quads.within;  // no blocks: there are just four
+    }
     Axes mine = classify(flat, p.all);
     if (std::erase(mine.parallel, within) == 0) continue;
     mine.sequential.push_back(within);
     std::erase(mine.parallel, blocks);
     p.choice = first_choice(flat, p.all, mine, machine, unroll);
     auto& order = p.choice.order;
+    std::ranges::stable_sort(order, {}, [&](AtomId a) {  // a part of an axis stands where the axis did
+      return std::ranges::find(unsplit, a == terms_left ? longest : a) - unsplit.begin();
+    });
     if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
     if (around >= 0) p.choice.atoms[around] = {1, false, true};
     for (AtomId a : {within, around}) {
@@ -158,6 +184,15 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     p.choice.packed = gathered(p.all, inner_products(flat, p.all), mine);
     p.choice.packed.insert(site.operands.begin(), site.operands.end());
     p.choice.around = around;
+    if (four >= 0) {
+      p.choice.quad = four;
+      p.choice.atoms[four] = {quad, false, false};
+      std::erase(order, four);
+      if (terms_left >= 0) {
+        if (!p.choice.atoms[terms_left].loop) order.push_back(terms_left);
+        p.choice.atoms[terms_left] = {1, false, true};
+      }
+    }
     out.push_back(std::move(p));
   }
   return out;

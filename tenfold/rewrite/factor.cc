@@ -60,7 +60,7 @@ NodeRef factored(const NodeRef& n) {
       Nodes inputs = n->inputs;
       inputs[side] = x->inputs[1 - which];
       const NodeRef inner = factored(make(*n->prim, inputs, n->attrs));
-      return build::map(x->prim->name, {inner, scale});
+      return build::map(x->prim->name, {inner, build::convert(scale, n->dtype())});
     }
   }
   return n;

@@ -24,6 +24,10 @@ Graph drop_unused(const Graph&);
 // Scales that do not vary along the summed axes of a contraction come after it: other rounding, less work.
 Graph factor(const Graph&);
 
+// Contractions of narrow inputs as ones of inputs converted to what they are summed in; the same bits.
+// `bytes`: u8 with i8 stays, and i8 with i8 becomes that.
+Graph widen(const Graph&, bool bytes);
+
 // The scan with n copies of its body per step; the length must be a multiple of n, or have a constant
 // remainder. Returns the outputs.
 Nodes unroll(const NodeRef& scan, int64_t n);

@@ -23,9 +23,11 @@ const Isa kIsas[] = {
     {"portable", "x86-64", 16, 16, false, false, false, false, false},
     {"avx2", "x86-64-v3", 32, 16, false, true, true, true, true},
     {"avx512", "x86-64-v4", 64, 32, true, true, true, true, true},
+    {"avx512vnni", "x86-64-v4", 64, 32, true, true, true, true, true, true, "+avx512vnni"},
 };
 
 bool runs(const Isa& isa) {
+  if (isa.vnni && !__builtin_cpu_supports("avx512vnni")) return false;
   if (isa.avx512)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -67,8 +69,8 @@ class CpuTarget final : public Target {
     std::vector<size_t> missing;
     std::map<std::string, size_t> compiled;  // by key
     for (size_t i = 0; i < kernels.size(); ++i) {
-      keys.push_back(digest(
-          fmt::format("{} {} {}\n{}", isa_.name, isa_.cpu, compiler_identity(), nameless(*kernels[i]))));
+      keys.push_back(digest(fmt::format("{} {} {} {}\n{}", isa_.name, isa_.cpu, isa_.features,
+                                        compiler_identity(), nameless(*kernels[i]))));
       objects[i] = cached(keys[i]);
       if (!objects[i] && compiled.emplace(keys[i], i).second) missing.push_back(i);
     }
@@ -211,11 +213,12 @@ const Isa& find_isa(std::string_view name) {
                  fmt::join(runnable_isas(), ", "));
     return isa;
   }
-  user_error("there is no instruction set {}: take native, avx512, avx2 or portable", name);
+  user_error("there is no instruction set {}: take native, avx512vnni, avx512, avx2 or portable", name);
 }
 
 std::string machine_class(const Isa& isa) {  // AMD has AVX-512 since Zen 4
-  return isa.avx512 && __builtin_cpu_is("amd") ? "zen4" : isa.name;
+  if (isa.avx512) return __builtin_cpu_is("amd") ? "zen4" : "avx512";
+  return isa.name;
 }
 
 std::vector<std::string> runnable_isas() {

@@ -14,15 +14,17 @@
 namespace tenfold {
 
 struct Isa {
-  std::string name;       // "avx512", "avx2", "portable"
+  std::string name;       // "avx512vnni", "avx512", "avx2", "portable"
   std::string cpu;        // as LLVM names it: "x86-64-v4"
   int vector_bytes = 16;  // of one register
   int registers = 16;     // vector registers
   bool avx512 = false;
   bool avx2 = false;
-  bool fma = false;       // fused multiply-add instructions
-  bool half = false;      // conversions between f16 and f32
-  bool rounding = false;  // floor, ceil ... as instructions (SSE4.1)
+  bool fma = false;           // fused multiply-add instructions
+  bool half = false;          // conversions between f16 and f32
+  bool rounding = false;      // floor, ceil ... as instructions (SSE4.1)
+  bool vnni = false;          // vpdpbusd: adds four products of bytes to each i32
+  std::string features = {};  // beyond those of `cpu`, as LLVM names them
 };
 
 // "native" is the widest that this machine runs. UserError for an unknown name or one that this machine

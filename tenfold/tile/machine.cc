@@ -13,9 +13,10 @@ namespace {
 // Measured on a two-core Cascade Lake, rounded down: 11 GB/s from memory and 90 GB/s from L2 a
 // core, 76 G fma/s on AVX-512 of which mixed code reaches half.
 constexpr Machine kMachines[] = {
-    {.name = "avx512"},
+    {.name = "avx512", .quads = true},
     // Two cores of an AMD Zen 4 server: multiplications and additions have pipes of their own.
     {.name = "zen4",
+     .quads = true,
      .cache = 768 << 10,
      .memory_bandwidth = 25e9,
      .shared_bandwidth = 40e9,
@@ -77,8 +78,8 @@ const Machine& machine(std::string_view name) {
 }
 
 std::string hash(const Machine& m) {
-  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
-                            m.vector_bytes, m.warp_bytes, m.registers, m.cache, m.memory_bandwidth,
+  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
+                            m.vector_bytes, m.warp_bytes, m.registers, m.quads, m.cache, m.memory_bandwidth,
                             m.shared_cache, m.shared_bandwidth, m.cache_bandwidth, m.scalar_rate, m.launch,
                             m.serial_launch, m.call, m.issue, m.serial_limit));
 }

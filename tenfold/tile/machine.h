@@ -15,6 +15,7 @@ struct Machine {
   int warp_bytes = 0;               // of the least part of one that runs alone, beside others that hide its
                                     // latency; 0: there is no such part
   int registers = 32;               // vector registers
+  bool quads = false;               // one instruction adds four products of bytes (u8 with i8) to an i32
   int64_t cache = 512 << 10;        // bytes of fast memory of one unit (L2 share)
   double memory_bandwidth = 11e9;   // bytes/s from memory, one unit
   int64_t shared_cache = 32 << 20;  // bytes of the cache between, which all units share

@@ -53,6 +53,34 @@ TEST(Contract, IntegersWrapAndBoolIsAnyOfBoth) {
             (std::vector<double>{2050}));
 }
 
+TEST(Contract, NarrowInputsAreSummedInAWiderDtype) {
+  const auto one = [](Dtype a, const Scalar& x, Dtype b, const Scalar& y, Dtype sums) {
+    Array left(a, {3}), right(b, {3});
+    for (int i = 0; i < 3; ++i) left.set(i, x), right.set(i, y);
+    const Graph g = graph_of({{a, {3}}, {b, {3}}},
+                             [&](const Nodes& p) { return Nodes{contract(p[0], p[1], "k,k->", sums)}; });
+    EXPECT_EQ(g.results[0]->dtype(), sums);
+    return evaluate(g, std::vector<Array>{left, right})[0].at(0);
+  };
+  EXPECT_EQ(one(Dtype::i8, -128, Dtype::i8, -128, Dtype::i32), Scalar(3 * 128 * 128));
+  EXPECT_EQ(one(Dtype::u8, 255, Dtype::i8, -128, Dtype::i32), Scalar(-3 * 255 * 128));
+  EXPECT_EQ(one(Dtype::u16, 65535, Dtype::u16, 65535, Dtype::i32), Scalar(-393213));  // modulo 2^32
+  EXPECT_EQ(one(Dtype::bf16, 257.0, Dtype::f16, 2049.0, Dtype::f32), Scalar(3.0 * 256 * 2048));
+  EXPECT_EQ(contract(parameter(0, {Dtype::f32, {2}}), parameter(1, {Dtype::f32, {2}}), "k,k->", Dtype::f32),
+            contract(parameter(0, {Dtype::f32, {2}}), parameter(1, {Dtype::f32, {2}}), "k,k->"));
+  const NodeRef x = parameter(0, {Dtype::f16, {2}}), n = parameter(1, {Dtype::i8, {2}});
+  EXPECT_EQ(
+      error_of([&] { contract(x, n, "k,k->", Dtype::f32); }),
+      "contract \"k,k->\": products of f16 and i8 are not summed in f32 (f16 and bf16 are in f32, integers "
+      "of 8 and 16 bits in i32); convert both inputs to f32 first");
+  for (const char* spec : {"mk,kn->mn", "mk,km->k", "mk,ab->m"}) {
+    const Graph g = graph_of({{Dtype::i8, {2, 3}}, {Dtype::u8, {3, 2}}},
+                             [&](const Nodes& p) { return Nodes{contract(p[0], p[1], spec, Dtype::i32)}; });
+    expect_well_formed(g);
+    expect_batches(g);
+  }
+}
+
 TEST(Contract, Laws) {
   for (const char* spec :
        {"mk,kn->mn", "mk,km->", "mk,km->k", "mk,ab->m", "mk,ab->ambk", "mk,ab->", "mk,km->mk"}) {

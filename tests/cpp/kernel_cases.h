@@ -150,6 +150,46 @@ kernel mixed(a: f16[5,24], b: bf16[24,20], v: f32[24], out c: f32[5,20], out d: 
   return cases;
 }
 
+// u8 with i8 into i32 by fours that lie together: as they are read, and made in registers; along the vectors
+// the signed ones or the unsigned; tiles of whole vectors, ragged ones, and ones that no vector fits.
+inline std::vector<KernelCase> contractions_of_bytes() {
+  std::vector<KernelCase> cases;
+  for (const auto& [a, b] : {std::pair("u8", "i8"), {"i8", "u8"}})
+    for (const int64_t n : {64, 45, 20})
+      for (const char* made : {"%r", "%x"})
+        cases.push_back(
+            {replaced(R"(tenfold 1
+kernel bytes(a: A[5,32], b: B[32,N], out c: i32[5,N]) {
+  atom m in 5, no in O, ni in T, k in 8, q in 4
+  vector ni, q
+  guard T*no + ni < N
+  scratch %s: B[k,ni,q]
+  grid no {
+    for k {
+      %w = load b[4*k + q, T*no + ni] : B[q,ni]
+      write %s[k, ni, q] = %w
+    }
+    %c = fill i32[m,ni] 7
+    for k {
+      %r = load a[m, 4*k + q] : A[m,q]
+      %x = bitwise_not %r : A[m,q]
+      %y = read %s[k, ni, q] : B[q,ni]
+      %c = contract %L, %y over q : i32[m,ni]
+    }
+    store c[m, T*no + ni] = %c
+  }
+}
+)",
+                      {{made == std::string("%r") ? "      %x = bitwise_not %r : A[m,q]\n" : "\n\n", ""},
+                       {"%L", made},
+                       {"A", a},
+                       {"B", b},
+                       {"O", number((n + 31) / 32)},
+                       {"T", number(n == 20 ? 20 : 32)},
+                       {"N", number(n)}})});
+  return cases;
+}
+
 inline std::vector<KernelCase> structs_of_every_width() {
   std::vector<KernelCase> cases;
   for (const char* dtype : {"f32", "f64", "i8", "complex64"})
@@ -432,11 +472,12 @@ kernel extremes(x: f32[64], y: f32[64], out a: f32[64], out b: f32[64], out c: f
 inline std::vector<KernelCase> all_kernel_cases(size_t stride = 1) {
   constexpr size_t kLong = 14;
   std::vector<KernelCase> all;
-  for (const auto& part : {ragged_elementwise(), symbolic_extents(), reductions_along_and_across(),
-                           contractions_in_loops_and_blocks(), other_contractions(), structs_of_every_width(),
-                           carries_through_a_thousand_steps(), votes_of_vectors_outside(),
-                           votes_over_several_vectors(), large_tiles_become_loops(), runs_of_elements(),
-                           streamed_outputs(), special_values_reach_minimum_and_maximum()}) {
+  for (const auto& part :
+       {ragged_elementwise(), symbolic_extents(), reductions_along_and_across(),
+        contractions_in_loops_and_blocks(), other_contractions(), contractions_of_bytes(),
+        structs_of_every_width(), carries_through_a_thousand_steps(), votes_of_vectors_outside(),
+        votes_over_several_vectors(), large_tiles_become_loops(), runs_of_elements(), streamed_outputs(),
+        special_values_reach_minimum_and_maximum()}) {
     const size_t step = part.size() > kLong ? stride : 1;
     for (size_t i = 0; i < part.size(); i += step) all.push_back(part[i]);
   }

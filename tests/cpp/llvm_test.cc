@@ -124,7 +124,7 @@ TEST(Llvm, VotesOfVectorsOutside) { check(testing::votes_of_vectors_outside()); 
 TEST(Llvm, LargeTilesBecomeLoops) { check(testing::large_tiles_become_loops()); }
 TEST(Llvm, StreamedOutputs) {
   check(testing::streamed_outputs());
-  if (runnable_isas().back() != "avx512") return;
+  if (!find_isa("native").avx512) return;
   const tile::Kernel bytes = tile::parse_kernel(testing::streamed_outputs()[1].text);
   EXPECT_THAT(cpu_target("avx512")->listing(bytes, "asm"), ::testing::ContainsRegex("vmovntdq\t%zmm"));
 }
@@ -136,7 +136,7 @@ TEST(Llvm, SpecialValuesReachMinimumAndMaximum) {
 TEST(Llvm, VotesOverSeveralVectors) {
   for (const KernelCase& c : testing::votes_over_several_vectors()) {
     check({c});
-    if (runnable_isas().back() != "avx512") continue;
+    if (!find_isa("native").avx512) continue;
     EXPECT_THAT(cpu_target("avx512")->listing(tile::parse_kernel(c.text), "asm"),
                 ::testing::HasSubstr("vpcompressd"));
   }
@@ -180,6 +180,17 @@ TEST(Llvm, ListingsAreText) {
   EXPECT_THAT(target->listing(k, "asm"), ::testing::HasSubstr("vote:"));
   EXPECT_THROW(target->listing(k, "c"), UserError);
   EXPECT_THROW(cpu_target("mmx"), UserError);
+}
+
+TEST(Llvm, BytesAreSummedByFours) {
+  check(testing::contractions_of_bytes());
+  if (!find_isa("native").vnni) return;
+  for (const KernelCase& c : testing::contractions_of_bytes()) {
+    const tile::Kernel k = tile::parse_kernel(c.text);
+    const bool whole = k.args[1].shape[1].value() != 20;  // of vectors
+    const std::string text = cpu_target("avx512vnni")->listing(k, "asm");
+    EXPECT_EQ(text.find("vpdpbusd") != std::string::npos, whole) << c.text;
+  }
 }
 
 }  // namespace

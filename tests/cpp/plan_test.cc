@@ -6,6 +6,7 @@
 #include <limits>
 #include <random>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tenfold/ir/build.h"
@@ -171,6 +172,23 @@ TEST(Plan, Softmax) {
     EXPECT_EQ(check({{x}, {softmax(x)}, {}}), 1);
   }
 }
+// Products of bytes: four along the summed axis lie together in scratch.
+TEST(Plan, BytesLieByFours) {
+  for (const Dtype left : {Dtype::u8, Dtype::i8})
+    for (const Shape& s : {Shape{48, 64, 64}, Shape{37, 32, 70}}) {
+      const NodeRef x = in(0, {s[0], s[1]}, left), y = in(1, {s[1], s[2]}, Dtype::i8);
+      const Graph g = widen({{x, y}, {contract(x, y, "mk,kn->mn", Dtype::i32)}, {}}, true);
+      check(g, tile::machine("avx512"), {}, 0);
+      check(g, tile::machine("portable"), {}, 0);
+      std::string text;
+      for (const plan::Step& step : plan::make_plan(g, tile::machine("avx512"), {}).steps)
+        if (const auto* l = std::get_if<plan::Launch>(&step.what)) text += tile::print(*l->kernel);
+      EXPECT_THAT(text, ::testing::ContainsRegex("scratch %[0-9]+: i8\\[[a-z0-9]+,ji,[km]1\\]")) << text;
+      EXPECT_THAT(text, ::testing::ContainsRegex("contract %[0-9]+, %[0-9]+ over [km]1 : i32\\[ii,ji\\]"))
+          << text;
+    }
+}
+
 TEST(Plan, LayerNorm) {
   NodeRef x = in(0, {16, 768}), g = in(1, {768}), b = in(2, {768}), r = in(3, {16, 768});
   EXPECT_EQ(check({{x, g, b}, {layernorm(x, g, b)}, {}}), 1);

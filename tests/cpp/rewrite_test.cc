@@ -364,5 +364,35 @@ TEST(Engine, DeepGraphsInLinearTime) {
   EXPECT_LT(large, 40 * small);
 }
 
+TEST(Widen, KeepsEveryBit) {
+  std::mt19937_64 rng(5);
+  for (const Dtype d :
+       {Dtype::boolean, Dtype::i8, Dtype::i32, Dtype::u64, Dtype::f32, Dtype::f64, Dtype::complex64}) {
+    Graph g;
+    g.parameters = {build::parameter(0, {d, {3, 8}}), build::parameter(1, {d, {8, 5}})};
+    g.results = {build::contract(g.parameters[0], g.parameters[1], "mk,kn->mn")};
+    EXPECT_TRUE(same(widen(g, true), g)) << name(d);
+  }
+  const Dtype narrow[] = {Dtype::i8, Dtype::u8, Dtype::i16, Dtype::u16, Dtype::f16, Dtype::bf16};
+  for (const Dtype a : narrow)
+    for (const Dtype b : narrow) {
+      if (is_float(a) != is_float(b)) continue;
+      for (const char* spec : {"mk,kn->mn", "mk,kn->nm", "mk,kn->n", "mk,kn->", "mk,kn->nkm"})
+        for (const bool bytes : {false, true}) {
+          Graph g;
+          g.parameters = {build::parameter(0, {a, {3, 8}}), build::parameter(1, {b, {8, 5}})};
+          g.results = {
+              build::contract(g.parameters[0], g.parameters[1], spec, is_float(a) ? Dtype::f32 : Dtype::i32)};
+          const Graph wide = widen(g, bytes);
+          const bool stays = bytes && a != b && size_of(a) == 1 && size_of(b) == 1;
+          EXPECT_EQ(same(wide, g), stays) << name(a) << " " << name(b) << " " << spec;
+          const std::vector<Array> inputs = random_inputs(rng, g);
+          const Array before = evaluate(g, inputs)[0], after = evaluate(wide, inputs)[0];
+          for (int64_t i = 0; i < before.size(); ++i)
+            EXPECT_TRUE(same_value(before.at(i), after.at(i), 0)) << name(a) << " " << name(b) << " " << spec;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace tenfold

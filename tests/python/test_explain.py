@@ -29,6 +29,7 @@ def test_fields():
         "verify",
         "simplify",
         "expand",
+        "widen",
         "simplify_core",
         "plan",
         "target",

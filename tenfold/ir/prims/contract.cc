@@ -45,6 +45,14 @@ ContractSpec parse_contract(const std::string& text) {
   return spec;
 }
 
+bool sums_in(Dtype a, Dtype b, Dtype result) {
+  const auto narrow_float = [](Dtype d) { return is_float(d) && size_of(d) == 2; };
+  const auto narrow_int = [](Dtype d) { return is_int(d) && size_of(d) <= 2; };
+  if (result == Dtype::f32 && narrow_float(a) && narrow_float(b)) return true;
+  if (result == Dtype::i32 && narrow_int(a) && narrow_int(b)) return true;
+  return a == b && a == result;
+}
+
 namespace {
 
 const Dim* extent_of(char letter, const std::string& letters, const Shape& shape) {
@@ -98,10 +106,17 @@ std::vector<Type> contract_type(const Attrs& attrs, std::span<const NodeRef> in)
   const std::string& text = attrs.text("spec");
   const Type &a = in[0]->type(), &b = in[1]->type();
   Shape shape = contract_shape(text, a, b);
-  if (a.dtype != b.dtype)
+  const Attr* given = attrs.find("dtype");
+  const Dtype dtype = given ? std::get<Dtype>(*given) : a.dtype;
+  if (!given && a.dtype != b.dtype)
     user_error("contract \"{}\": the inputs are {} and {}; convert one to the dtype of the other", text,
                a.str(), b.str());
-  return {{a.dtype, std::move(shape)}};
+  if (!sums_in(a.dtype, b.dtype, dtype))
+    user_error(
+        "contract \"{}\": products of {} and {} are not summed in {} (f16 and bf16 are in f32, integers of 8 "
+        "and 16 bits in i32); convert both inputs to {} first",
+        text, name(a.dtype), name(b.dtype), name(dtype), name(dtype));
+  return {{dtype, std::move(shape)}};
 }
 
 // Sums of products, exact as the dtype's kind allows.
@@ -171,6 +186,7 @@ void contract_reference(const Node& node, std::span<const Array* const> in, std:
 // is the same everywhere.
 NodeRef cotangent(const NodeRef& dy, const std::string& dy_letters, const NodeRef& other,
                   const std::string& other_letters, const NodeRef& of, const std::string& letters) {
+  if (!is_inexact(of->dtype())) return {};
   std::string present;
   Ints axes;
   for (size_t i = 0; i < letters.size(); ++i) {
@@ -180,8 +196,9 @@ NodeRef cotangent(const NodeRef& dy, const std::string& dy_letters, const NodeRe
     present += letters[i];
     axes.push_back(static_cast<int64_t>(i));
   }
-  return build::broadcast(build::contract(dy, other, dy_letters + "," + other_letters + "->" + present),
-                          of->shape(), axes);
+  const NodeRef product = build::contract(dy, build::convert(other, dy->dtype()),
+                                          dy_letters + "," + other_letters + "->" + present);
+  return build::broadcast(build::convert(product, of->dtype()), of->shape(), axes);
 }
 
 Nodes contract_vjp(const NodeRef& y, std::span<const NodeRef> dy) {
@@ -202,7 +219,8 @@ std::vector<Batched> contract_batch(const Node& node, std::span<const Batched> i
   const std::string batch(1, letter);
   return {{build::contract(in[0].node, in[1].node,
                            (in[0].batched ? batch : "") + spec.a + "," + (in[1].batched ? batch : "") +
-                               spec.b + "->" + batch + spec.out),
+                               spec.b + "->" + batch + spec.out,
+                           node.dtype()),
            true}};
 }
 
@@ -232,12 +250,15 @@ const Prim kPrims[] = {
     {
         .name = "contract",
         .doc = "Any two-operand einsum: the product of a and b, summed over every axis that the result "
-               "lacks. bool: any of both.",
+               "lacks. bool: any of both. Narrow inputs may be summed in a wider dtype: f16 and bf16 in f32, "
+               "integers of 8 and 16 bits in i32, modulo 2^32.",
         .kind = Kind::contract,
         .arity = 2,
         .operands = {"a", "b"},
         .attributes = {{"spec", AttrSpec::Type::text,
-                        "a letter for each axis: \"mk,kn->mn\"; no letter twice in one operand"}},
+                        "a letter for each axis: \"mk,kn->mn\"; no letter twice in one operand"},
+                       {"dtype", AttrSpec::Type::dtype,
+                        "of the sums and the result; else that of both inputs", true}},
         .type = contract_type,
         .reference = contract_reference,
         .vjp = contract_vjp,

@@ -172,9 +172,9 @@ NodeRef of_contraction(const Windows& w, const Shape& whole, const NodeRef& prod
       turned.push_back(static_cast<int64_t>(b.find(spec.out[rank + k])));
     }
     std::sort(turned.begin(), turned.end());
-    return build::contract(build::window(x, axes, w.taps, Ints(w.size(), 1), w.dilation),
-                           build::reverse(y, turned),
-                           fmt::format("{},{}->{}", a + spec.out.substr(rank), b, spec.out.substr(0, rank)));
+    return build::contract(
+        build::window(x, axes, w.taps, Ints(w.size(), 1), w.dilation), build::reverse(y, turned),
+        fmt::format("{},{}->{}", a + spec.out.substr(rank), b, spec.out.substr(0, rank)), product->dtype());
   }
   return {};
 }

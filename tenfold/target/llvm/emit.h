@@ -208,6 +208,9 @@ class Emitter {
   void contract_step(const Prepared&, const Accumulators&, std::span<const Source>);
   void contract_loop(Prepared&, const Accumulators&, AtomId over, int64_t unroll);
   bool may_loop(const Stmt&, AtomId) const;
+  bool sums_quads(const Prepared&) const;
+  void contract_quads(const Prepared&, const Accumulators&);
+  Value* add_quads(Value* sum, Value* unsigned_bytes, Value* signed_bytes);
   template <class F>
   void iterate(const Layout&, const Cell&, std::span<const AtomId> skip, F&& f);
   void place(const Layout&, int64_t point, int chunk);

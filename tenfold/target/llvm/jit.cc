@@ -35,7 +35,7 @@ llvm::TargetMachine& machine(const Isa& isa) {
   if (!target) throw DeviceError("LLVM has no target " + std::string(kTriple) + ": " + error);
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
-  m.reset(target->createTargetMachine(kTriple, isa.cpu, "", options, llvm::Reloc::PIC_,
+  m.reset(target->createTargetMachine(kTriple, isa.cpu, isa.features, options, llvm::Reloc::PIC_,
                                       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Less, true));
   return *m;
 }

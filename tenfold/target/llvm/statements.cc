@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include <llvm/IR/Constants.h>
+#include <llvm/IR/IntrinsicsX86.h>
 
 #include "tenfold/base/fault.h"
 #include "tenfold/target/llvm/emit.h"
@@ -390,6 +391,7 @@ bool Emitter::may_loop(const Stmt& s, AtomId over) const {
 
 void Emitter::contract_group(Prepared& p, const Accumulators& block) {
   const Stmt& s = *p.stmt;
+  if (sums_quads(p)) return contract_quads(p, block);
   int64_t steps = 1;
   for (AtomId a : s.over) steps *= k.atoms[static_cast<size_t>(a)].extent.value();
   const int64_t work = block.points * block.chunks;
@@ -485,6 +487,95 @@ void Emitter::contract_loop(Prepared& p, const Accumulators& block, AtomId over,
     if (phis[i].second) phis[i].second->addIncoming(regs[slots[i]].im, latch);
   }
   b.SetInsertPoint(done);
+}
+
+// u8 times i8 into i32, summed over one axis of four that is the last of both operands: along the vectors
+// they are loaded as they lie, each lane four bytes; the other operand is four bytes for all lanes. Sums
+// modulo 2^32 have no order.
+bool Emitter::sums_quads(const Prepared& p) const {
+  const Stmt& s = *p.stmt;
+  const Layout& l = p.layout;
+  if (!isa.avx512 || s.over.size() != 1 || k.atoms[static_cast<size_t>(s.over[0])].extent.value() != 4 ||
+      !p.checks.empty() || l.lanes != lanes_ || l.extent % l.lanes != 0 ||
+      k.values[static_cast<size_t>(s.result)].dtype != Dtype::i32)
+    return false;
+  const AtomId four = s.over[0];
+  int along = 0, signs = 0;
+  for (size_t i = 0; i < 2; ++i) {
+    const Source& from = p.sources[i];
+    const tile::Value& v = k.values[static_cast<size_t>(from.value)];
+    if (v.dtype != Dtype::u8 && v.dtype != Dtype::i8) return false;
+    signs += v.dtype == Dtype::i8;
+    if (!from.memory) {
+      const Layout& own = layout_of(from.value);
+      if (!s.operands[i].at.empty() || own.vector != four || own.lanes != 4) return false;
+      continue;
+    }
+    const Access& a = *from.memory;
+    const bool together = std::ranges::count(a.index.inner, std::pair<AtomId, int64_t>{four, 1}) == 1;
+    if (!together || !a.gathered.empty() || a.index.lane_dynamic) return false;
+    if (a.index.lane == 0) continue;
+    ++along;
+    // Scratch is there for the whole tile, whatever is in it.
+    const auto view = views_.find(from.value);
+    const bool scratch = view != views_.end() && view->second->op == Op::read;
+    if (a.index.lane != 4 || (!a.checks.empty() && !scratch)) return false;
+  }
+  return along == 1 && signs == 1;
+}
+
+llvm::Value* Emitter::add_quads(Value* sum, Value* u, Value* s) {
+  namespace in = llvm::Intrinsic;
+  if (isa.vnni) return b.CreateIntrinsic(in::x86_avx512_vpdpbusd_512, {}, {sum, u, s});
+  llvm::Type* pairs = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * static_cast<unsigned>(lanes_));
+  u = b.CreateBitCast(u, pairs), s = b.CreateBitCast(s, pairs);
+  Value* eight = llvm::ConstantInt::get(pairs, 8);
+  const auto products = [&](Value* x, Value* y) {  // of neighbours, added: exact, since 2 * 255 * 128 fits
+    return b.CreateIntrinsic(in::x86_avx512_pmaddw_d_512, {}, {x, y});
+  };
+  Value* odd = products(b.CreateLShr(u, eight), b.CreateAShr(s, eight));
+  Value* even = products(b.CreateAnd(u, llvm::ConstantInt::get(pairs, 0xff)),
+                         b.CreateAShr(b.CreateShl(s, eight), eight));
+  return b.CreateAdd(sum, b.CreateAdd(odd, even));
+}
+
+void Emitter::contract_quads(const Prepared& p, const Accumulators& block) {
+  const Stmt& s = *p.stmt;
+  const Layout& l = p.layout;
+  const auto lanes = static_cast<unsigned>(l.lanes);
+  std::map<std::vector<int64_t>, Value*> known;
+  at_[static_cast<size_t>(s.over[0])] = 0;
+  const auto get = [&](size_t i) {
+    const Source& from = p.sources[i];
+    std::vector<int64_t> key{static_cast<int64_t>(i)};
+    for (AtomId a : from.depends) key.push_back(at_[static_cast<size_t>(a)]);
+    Value*& r = known[key];
+    if (r) return r;
+    if (!from.memory) {
+      const Layout& own = layout_of(from.value);
+      r = b.CreateBitCast(regs_[static_cast<size_t>(from.value)][slot(own)].re, b.getInt32Ty());
+      return r = b.CreateVectorSplat(lanes, r);
+    }
+    const Access& a = *from.memory;
+    Value* varying = nullptr;
+    Value* at = pointer(a, scalar_offset(a, p.reader, true, &varying));
+    if (a.index.lane != 0)
+      return r = b.CreateAlignedLoad(llvm::FixedVectorType::get(b.getInt32Ty(), lanes), at, llvm::Align(1));
+    std::vector<Check> checks;  // of rows; those along the vectors say nothing of this address
+    std::ranges::copy_if(a.checks, std::back_inserter(checks),
+                         [](const Check& c) { return !c.form.varies(); });
+    const Mask m = mask(checks, 1);
+    if (m.never) return r = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b.getInt32Ty(), lanes));
+    at = guarded_pointer(at, m, false);
+    return r = b.CreateVectorSplat(lanes, b.CreateAlignedLoad(b.getInt32Ty(), at, llvm::Align(1)));
+  };
+  const size_t u = k.values[static_cast<size_t>(s.operands[0].value)].dtype == Dtype::u8 ? 0 : 1;
+  for (int64_t point = block.point; point < block.point + block.points; ++point)
+    for (int chunk = block.chunk; chunk < block.chunk + block.chunks; ++chunk) {
+      place(l, point, chunk);
+      Value* sum = regs_[static_cast<size_t>(s.result)][slot(l)].re;
+      define(s.result, l, {add_quads(sum, get(u), get(1 - u))});
+    }
 }
 
 // One element of the axes combined: a multiply-add for each accumulator of the block.

@@ -1,0 +1,78 @@
+// Products of narrow inputs are those of the inputs converted to what they are summed in: exactly, so the
+// planner may convert where that is cheapest (once, into what is packed).
+#include "tenfold/ir/build.h"
+#include "tenfold/ir/contract.h"
+#include "tenfold/rewrite/engine.h"
+#include "tenfold/rewrite/simplify.h"
+
+namespace tenfold {
+namespace {
+
+bool is_byte(const NodeRef& n) { return is_int(n->dtype()) && size_of(n->dtype()) == 1; }
+
+NodeRef flipped(const NodeRef& x) {  // x + 128 as u8
+  return build::map("bitwise_xor",
+                    {build::convert(x, Dtype::u8), build::full(Scalar(128), {Dtype::u8, x->shape()})});
+}
+
+// i8 times i8 as u8 times i8, which processors have instructions for: sum a b = sum (a + 128) b - 128 sum b,
+// all modulo 2^32. The sums of b are made where b is packed, so b is the operand along the last axis.
+NodeRef with_unsigned(const NodeRef& n) {
+  ContractSpec spec = parse_contract(n->attrs.text("spec"));
+  NodeRef a = n->inputs[0], b = n->inputs[1];
+  if (!spec.out.empty() && spec.b.find(spec.out.back()) == std::string::npos) {
+    std::swap(a, b);
+    std::swap(spec.a, spec.b);
+  }
+  Ints summed, kept;
+  std::string left;
+  int64_t repeats = 1;  // an axis that a alone has is summed too
+  for (size_t d = 0; d < spec.a.size(); ++d) {
+    if (spec.out.find(spec.a[d]) != std::string::npos || spec.b.find(spec.a[d]) != std::string::npos)
+      continue;
+    if (!a->shape()[d].is_const()) return {};
+    repeats *= a->shape()[d].value();
+  }
+  for (size_t d = 0; d < spec.b.size(); ++d) {
+    if (spec.out.find(spec.b[d]) == std::string::npos)
+      summed.push_back(static_cast<int64_t>(d));
+    else
+      left += spec.b[d];
+  }
+  NodeRef sums = build::reduce("sum", build::convert(b, Dtype::i32), summed);
+  sums = build::map("mul", {sums, build::full(Scalar(128 * repeats), sums->type())});
+  Ints from, axes;
+  for (size_t d = 0; d < spec.out.size(); ++d)
+    if (const size_t at = left.find(spec.out[d]); at != std::string::npos) {
+      from.push_back(static_cast<int64_t>(at));
+      axes.push_back(static_cast<int64_t>(d));
+    }
+  const NodeRef product =
+      build::contract(flipped(a), b, fmt::format("{},{}->{}", spec.a, spec.b, spec.out), Dtype::i32);
+  return build::map("sub", {product, build::broadcast(build::transpose(sums, from), n->shape(), axes)});
+}
+
+NodeRef widened(const NodeRef& n, bool bytes) {
+  if (n->prim->kind != Kind::contract) return n;
+  const NodeRef &a = n->inputs[0], &b = n->inputs[1];
+  const Dtype wide = is_float(n->dtype()) && size_of(n->dtype()) < 4 ? Dtype::f32 : n->dtype();
+  if (size_of(wide) < 4 || (a->dtype() == wide && b->dtype() == wide)) return n;
+  if (bytes && is_byte(a) && is_byte(b)) {
+    const bool signs[] = {is_signed_int(a->dtype()), is_signed_int(b->dtype())};
+    if (signs[0] != signs[1]) return n;
+    if (signs[0])
+      if (NodeRef made = with_unsigned(n)) return made;
+  }
+  return build::convert(
+      build::contract(build::convert(a, wide), build::convert(b, wide), n->attrs.text("spec")), n->dtype());
+}
+
+}  // namespace
+
+Graph widen(const Graph& graph, bool bytes) {
+  return rewrite::rewrite(graph, [&](const NodeRef& n) {
+    return n->types.size() == 1 ? Nodes{widened(n, bytes)} : rewrite::outputs(n);
+  });
+}
+
+}  // namespace tenfold
