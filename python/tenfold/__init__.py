@@ -247,6 +247,7 @@ def einsum(spec: str, *operands: _ArrayLike, dtype: _DtypeLike | None = None) ->
 from tenfold import env  # noqa: E402
 from tenfold.env import rollout  # noqa: E402
 from tenfold.operators import Operator, contract, dual, logical, min_plus, tropical  # noqa: E402
+from tenfold.quantized import Quantized, quantized  # noqa: E402
 
 __version__ = _tenfold.__version__
 __all__ = [
