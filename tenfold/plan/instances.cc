@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 namespace tenfold::plan {
 namespace {
@@ -323,11 +324,10 @@ class Builder {
     const Op& op = flat_.ops[id];
     int carry = op.inputs[1];
     Forms dims;
-    for (const Demand& d : demands)
-      if (!any_whole(d.dims)) {
-        dims = d.dims;
-        break;
-      }
+    for (const bool all : {true, false})  // who needs all of it decides where it is kept
+      for (const Demand& d : demands)
+        if (dims.empty() && !any_whole(d.dims) && (!all || covers(d.dims, flat_.ops[carry].type.shape)))
+          dims = d.dims;
     if (dims.empty())
       for (const Dim& d : flat_.ops[carry].type.shape) dims.push_back(space().fresh(d, "s"));
     int inst = add({Inst::Kind::carry, carry, dims, {}, {{}, {}}, {{}, {}}, {}});
@@ -346,6 +346,8 @@ class Builder {
         throw Barrier{"a loop's state that is gathered from"};
       else if (!within(d.dims, flat_.ops[id].type.shape))
         throw Barrier{"a loop's state that is padded or concatenated"};
+      else if (!covers(result_.insts[inst].dims, flat_.ops[id].type.shape))
+        throw Barrier{"a loop's state of which one reader needs more than another"};
       else
         use(d, inst, d.dims);  // read elsewhere than written
     }
@@ -377,6 +379,22 @@ class Builder {
     for (size_t d = 0; d < forms.size(); ++d) {
       auto [low, high] = range(forms[d]);
       if (!provably_le(0, low) || !provably_lt(high, shape[d])) return false;
+    }
+    return true;
+  }
+
+  // Do the forms take every element, each once?
+  bool covers(const Forms& forms, const Shape& shape) {
+    std::set<AtomId> seen;
+    for (size_t d = 0; d < forms.size(); ++d) {
+      const Form f = space().resolve(forms[d]);
+      Dim elements = 1;
+      for (const Term& t : f.terms) {
+        if (!seen.insert(t.atom).second) return false;
+        elements = elements * space().extent(t.atom);
+      }
+      const auto [low, high] = range(f);
+      if (!(elements == shape[d]) || !(low == Dim(0)) || !(high == shape[d] - 1)) return false;
     }
     return true;
   }

@@ -226,6 +226,25 @@ TEST(Plan, OnlineMaximum) {
               1);
   }
 }
+// A final state that one reader takes whole and another in part is kept whole.
+TEST(Plan, StateOfTwoReaders) {
+  const Graph g = parse_graph(R"(tenfold 1
+graph main(p0: f32[4], p1: f32[4]) {
+  body0 = graph(p0: i64[], p1: f32[4], p2: f32[4]) {
+    %0 = mul(%p1, %p2)
+    %1 = sub(%p2, %0)
+    return %0, %1
+  }
+  %0, %1 = scan(%p0, %p1) body=body0 carries=2 length=[3] reverse=0 xs=0
+  %2 = window(%0) axes=[0] dilation=[1] stride=[2] taps=[3]
+  %3 = reduce_max(%2) axes=[1]
+  %4 = mul(%0, %p0)
+  %5 = add(%4, %1)
+  return %5, %3
+}
+)");
+  EXPECT_LE(check(g, tile::machine("zen4"), {}, 1e-6), 2);
+}
 // Over blocks of its axis the memory is that of a block, and blocks that a mask leaves empty are passed over:
 // what is counted says so, and equals what is predicted (check).
 TEST(Plan, MaximumByBlocks) {
