@@ -160,8 +160,7 @@ TEST_P(RandomLlvm, AsInterpreted) {
 TEST_P(RandomLlvm, Contractions) {
   const std::vector<std::string> isas = runnable_isas();
   const bool full = times() > 1;
-  for (int seed = first(kContractions);
-       seed < last(kContractions) && !HasFailure(); ++seed) {
+  for (int seed = first(kContractions); seed < last(kContractions) && !HasFailure(); ++seed) {
     const testing::RandomContraction r = testing::ContractionGenerator(seed).make();
     SCOPED_TRACE(fmt::format("{}: {}", seed, r.text));
     std::vector<Array> inputs = testing::contraction_inputs(r, seed);
@@ -183,8 +182,7 @@ TEST_P(RandomLlvm, Contractions) {
 // Along a random direction, for each parameter: the error of the quotient is that of its two step widths.
 TEST_P(RandomLlvm, GradientsAreQuotients) {
   Coverage coverage;
-  for (int seed = first(kGradients); seed < last(kGradients) && !HasFailure();
-       ++seed) {
+  for (int seed = first(kGradients); seed < last(kGradients) && !HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     const RandomGraph r = Generator(seed, Dtype::f64, {.smooth = true, .wide = true}).make(3 + seed % 8);
     coverage.add(r);

@@ -22,9 +22,7 @@ def test_fields():
     assert e.bytes_read == e.bytes_written == X.nbytes and e.bytes_least == 2 * X.nbytes
     assert e.flops > X.size and 0 < e.seconds < 1 and len(e.kernels) == 1
     kernel = e.kernels[0]
-    assert (
-        kernel.bytes_read == X.nbytes and kernel.times == 1 and "exp" in kernel.operations
-    ) or kernel.operations
+    assert kernel.bytes_read == X.nbytes and kernel.times == 1 and "reduce_max" in kernel.operations
     assert "grid" in kernel.tile and set(e.passes) == {
         "verify",
         "simplify",
@@ -94,7 +92,8 @@ def test_a_plan_replays():
     replayed = tn.jit(softmax, plan=text)
     assert (np.asarray(replayed(x)) == np.asarray(tn.jit(softmax)(x))).all()
     again = tn.explain(softmax, X, plan=text)
-    assert again.plan == text and again.launches == 1 and again.kernels[0].operations == []
+    assert again.plan == text and again.launches == 1
+    assert again.kernels[0].operations == tn.explain(softmax, X).kernels[0].operations
     with pytest.raises(
         tn.UserError, match=r"its input 0 is f32\[64,1024\], but the program's is f32\[3,1024\]"
     ):
