@@ -1,4 +1,4 @@
-"""The figures: `scripts/bench [figure ...]`, 1 to 9, all by default.
+"""The figures: `scripts/bench [figure ...]`, 1 to 11 or `contraction` (8 to 11), all by default.
 
 Prints a table, writes bench/results/<machine>.json and a plot beside it. Figures that were not asked for
 keep what an earlier run wrote. Exits with 1 where a figure is missed or impossible. Nothing else should run.
@@ -15,6 +15,7 @@ import sys
 import harness
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+LAST = 11
 MODULES = {"tenfold": "tenfold_", "jax": "jax_", "torch": "torch_"}
 
 
@@ -74,7 +75,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("figures", nargs="*", type=int, choices=range(1, 10), metavar="figure")
+    groups = {"contraction": range(8, LAST + 1)} | {str(n): [n] for n in range(1, LAST + 1)}
+    parser.add_argument("figures", nargs="*", choices=groups, metavar="figure", default=[])
     parser.add_argument(
         "--results", type=pathlib.Path, default=RESULTS, help="folder of the JSON and the plot"
     )
@@ -84,7 +86,8 @@ def main():
     path = options.results / f"{name}.json"
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
     peers, failed = Peers(), False
-    for number in options.figures or range(1, 10):
+    asked = [number for name in options.figures for number in groups[name]]
+    for number in asked or range(1, LAST + 1):
         module = importlib.import_module(f"figures.figure{number}")
         print(f"{number}. {module.TITLE}", flush=True)
         harness.notes.clear()

@@ -8,13 +8,14 @@ from harness import Prepared
 
 import tenfold as tn
 
-from . import ops, policy_weights, products
+from . import layers, ops, policy_weights, products
 
 FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 
 
 def prepare(case):
-    works = {"cartpole": _cartpole, "op": _memory, "scan": _scan, "product": _product, "attention": _product}
+    works = {"cartpole": _cartpole, "op": _memory, "scan": _scan, "product": _product, "attention": _product,
+             "linear": _layer, "encoder": _layer}  # fmt: skip
     return works[case["work"]](case)
 
 
@@ -149,6 +150,54 @@ def _product(case):
         np.asarray(y)
 
     return Prepared(run, lambda: {"y": products.checked(case, np.asarray(kept["y"]))}, products.flops(case))
+
+
+# ---- figures 10 and 11: weights are frozen, as what a function takes from around it is
+
+
+def _gelu(x):
+    return 0.5 * x * (1 + tn.erf(x * 0.5**0.5))
+
+
+def _norm(x, scale, shift):
+    apart = x - tn.mean(x, axis=-1, keepdims=True)
+    return apart / tn.sqrt(tn.mean(apart * apart, axis=-1, keepdims=True) + 1e-5) * scale + shift
+
+
+def _encoder_layer(x, w):
+    q, k, v = (tn.reshape(x @ w["w" + c] + w["b" + c], (len(x), layers.HEADS, -1)) for c in "qkv")
+    scores = tn.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
+    e = tn.exp(scores - tn.max(scores, axis=-1, keepdims=True))
+    o = tn.einsum("hqk,khd->qhd", e / tn.sum(e, axis=-1, keepdims=True), v)
+    x = _norm(x + tn.reshape(o, x.shape) @ w["wo"] + w["bo"], w["scalea"], w["shifta"])
+    return _norm(x + _gelu(x @ w["w1"] + w["b1"]) @ w["w2"] + w["b2"], w["scaleb"], w["shiftb"])
+
+
+def encoder(depth):
+    """f(x) of as many layers, each with weights of its own."""
+    weights = [{k: tn.asarray(a) for k, a in layers.encoder_weights(i).items()} for i in range(depth)]
+
+    def f(x):
+        for w in weights:
+            x = _encoder_layer(x, w)
+        return x
+
+    return tn.jit(f)
+
+
+def _layer(case):
+    if case["work"] == "encoder":
+        call, x = encoder(1), tn.asarray(layers.encoder_input())
+    else:
+        x, w, b, r = map(tn.asarray, layers.linear_inputs(case["shape"]))
+        call = tn.jit(lambda x: _gelu(x @ w + b) + r)
+    kept = {}
+
+    def run():
+        kept["y"] = y = call(x)
+        np.asarray(y)
+
+    return Prepared(run, lambda: {"y": np.asarray(kept["y"])}, layers.flops(case))
 
 
 # ---- figure 5: a simulator of adjustable state, K steps in one launch or one launch a step

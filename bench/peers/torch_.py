@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from harness import THREADS, Prepared
 
-from . import ops, policy_weights, products
+from . import layers, ops, policy_weights, products
 
 torch.set_num_threads(THREADS)
 STEPS_A_CALL = 10
@@ -16,7 +16,8 @@ LIMIT = 12 * 2 * np.pi / 360
 def prepare(case):
     torch._dynamo.reset()
     with torch.no_grad():
-        works = {"cartpole": _cartpole, "op": _memory, "product": _product, "attention": _product}
+        works = {"cartpole": _cartpole, "op": _memory, "product": _product, "attention": _product,
+                 "linear": _layer, "encoder": _layer}  # fmt: skip
         prepared = works[case["work"]](case)
     run = prepared.run
 
@@ -145,3 +146,57 @@ def _product(case):
         return {"y": products.checked(case, y).numpy()}
 
     return Prepared(run, outputs, products.flops(case))
+
+
+class _Encoder(torch.nn.Module):
+    def __init__(self, w):
+        super().__init__()
+        for name, array in w.items():
+            self.register_buffer(name, torch.from_numpy(array))
+
+    def forward(self, x):
+        tokens, width = x.shape
+        split = lambda y: y.view(1, tokens, layers.HEADS, width // layers.HEADS).transpose(1, 2)
+        q, k, v = (split(torch.addmm(getattr(self, "b" + c), x, getattr(self, "w" + c))) for c in "qkv")
+        o = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        o = o.transpose(1, 2).reshape(tokens, width)
+        norm = lambda y, k: torch.nn.functional.layer_norm(
+            y, (width,), getattr(self, "scale" + k), getattr(self, "shift" + k)
+        )
+        x = norm(x + torch.addmm(self.bo, o, self.wo), "a")
+        hidden = torch.nn.functional.gelu(torch.addmm(self.b1, x, self.w1))
+        return norm(x + torch.addmm(self.b2, hidden, self.w2), "b")
+
+
+class _Linear(torch.nn.Module):
+    def __init__(self, w, b, r):
+        super().__init__()
+        for name, array in (("w", w), ("b", b), ("r", r)):
+            self.register_buffer(name, torch.from_numpy(array))
+
+    def forward(self, x):
+        return torch.nn.functional.gelu(torch.addmm(self.b, x, self.w)) + self.r
+
+
+def encoder(depth):
+    """Compiled, with frozen weights; as many layers, each with weights of its own."""
+    torch._inductor.config.freezing = True
+    parts = [_Encoder(layers.encoder_weights(i)) for i in range(depth)]
+    return torch.compile(torch.nn.Sequential(*parts).eval())
+
+
+def _layer(case):
+    if case["work"] == "encoder":
+        x = layers.encoder_input()
+        call = encoder(1)
+    else:
+        x, *weights = layers.linear_inputs(case["shape"])
+        torch._inductor.config.freezing = True
+        call = torch.compile(_Linear(*weights).eval())
+    x, kept = torch.from_numpy(x), {}
+
+    def run():
+        with torch.no_grad():
+            kept["y"] = call(x)
+
+    return Prepared(run, lambda: {"y": kept["y"].numpy()}, layers.flops(case))
