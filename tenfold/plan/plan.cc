@@ -27,7 +27,7 @@ constexpr size_t kCousins = 32;  // a value of more users than this does not mak
 // bytes may, for differences that small are a tie.
 constexpr double kLaunchWorth = 3e-3, kTie = 0.02;
 
-constexpr int64_t kNear = 8;      // times the cache: what is kept that another order of loops may make fit
+constexpr int64_t kNear = 2;      // times the cache: what is kept that another order of loops may make fit
 constexpr double kTaken = 0.03;   // of what stands under a vote: it is rare, or packed
 constexpr double kGather = 40;    // scalar operations that an element costs which vectors gather or scatter
 constexpr double kExposed = 0.1;  // of the lesser of arithmetic and memory: what the greater does not hide
