@@ -8,14 +8,15 @@ from harness import Prepared
 
 import tenfold as tn
 
-from . import layers, ops, policy_weights, products
+from . import few_rows, layers, ops, policy_weights, products
 
 FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 
 
 def prepare(case):
     works = {"cartpole": _cartpole, "op": _memory, "scan": _scan, "product": _product, "attention": _product,
-             "linear": _layer, "encoder": _layer}  # fmt: skip
+             "linear": _layer, "encoder": _layer,
+        "few_rows": _few_rows}  # fmt: skip
     return works[case["work"]](case)
 
 
@@ -198,6 +199,31 @@ def _layer(case):
         np.asarray(y)
 
     return Prepared(run, lambda: {"y": np.asarray(kept["y"])}, layers.flops(case))
+
+
+# ---- figure 12
+
+
+def _few_rows(case):
+    kind = case["kind"]
+    x, w = few_rows.inputs(case["rows"])
+    made = {
+        "f32": tn.asarray,
+        "bf16": lambda w: tn.asarray(w).astype(tn.bfloat16),
+        "int8": lambda w: tn.quantized(w, bits=8),
+        "4 bits": lambda w: tn.quantized(w, bits=4),
+    }[kind]
+    weights = [made(w) for _ in range(few_rows.copies(kind))]
+    x = tn.asarray(x).astype(tn.bfloat16) if kind == "bf16" else tn.asarray(x)
+    call = tn.jit(partial(tn.matmul, dtype=tn.float32) if kind == "bf16" else tn.matmul)
+    kept = {"next": 0}
+
+    def run():
+        kept["y"] = y = call(x, weights[kept["next"] % len(weights)])
+        kept["next"] += 1
+        np.asarray(y)
+
+    return Prepared(run, lambda: {"y": np.asarray(kept["y"])}, 4.0 * few_rows.SIZE**2)
 
 
 # ---- figure 5: a simulator of adjustable state, K steps in one launch or one launch a step

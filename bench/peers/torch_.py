@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from harness import THREADS, Prepared
 
-from . import layers, ops, policy_weights, products
+from . import few_rows, layers, ops, policy_weights, products
 
 torch.set_num_threads(THREADS)
 STEPS_A_CALL = 10
@@ -17,7 +17,8 @@ def prepare(case):
     torch._dynamo.reset()
     with torch.no_grad():
         works = {"cartpole": _cartpole, "op": _memory, "product": _product, "attention": _product,
-                 "linear": _layer, "encoder": _layer}  # fmt: skip
+                 "linear": _layer, "encoder": _layer,
+            "few_rows": _few_rows}  # fmt: skip
         prepared = works[case["work"]](case)
     run = prepared.run
 
@@ -200,3 +201,16 @@ def _layer(case):
             kept["y"] = call(x)
 
     return Prepared(run, lambda: {"y": kept["y"].numpy()}, layers.flops(case))
+
+
+def _few_rows(case):
+    dtype = torch.bfloat16 if case["kind"] == "bf16" else torch.float32
+    x, w = (torch.from_numpy(a).to(dtype) for a in few_rows.inputs(case["rows"]))
+    weights = [w.clone() for _ in range(few_rows.copies(case["kind"]))]
+    kept = {"next": 0}
+
+    def run():
+        kept["y"] = torch.mm(x, weights[kept["next"] % len(weights)])
+        kept["next"] += 1
+
+    return Prepared(run, lambda: {"y": kept["y"].float().numpy()}, 4.0 * few_rows.SIZE**2)
