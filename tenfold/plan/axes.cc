@@ -169,7 +169,6 @@ Axes classify(const Flat& flat, const Instances& all) {
 static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instances& all, const Axes& axes,
                                                   int64_t lanes, int unroll) {
   constexpr int64_t kRegisters = 32, kMapped = 24, kPairs = 36;  // kMapped: beside what the maps make
-  constexpr int64_t kFewRows = 4;
   auto height = [&](const Dim& n, int64_t most, bool wide) {
     if (!n.is_const()) return std::min<int64_t>(4, most);
     if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
@@ -204,8 +203,7 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     // Along a summed axis both operands are vectors, and each is used for all rows of the other.
     const bool maps = all.insts[x.inst].kind == Inst::Kind::reduce;
     const int64_t across = vectors * x.registers;
-    const int64_t most = std::max(kFewRows, kRegisters / across);
-    const int64_t room = maps ? kMapped / across : x.result.contains(vector) ? most : kPairs;
+    const int64_t room = maps ? kMapped / across : x.result.contains(vector) ? kRegisters / across : kPairs;
     int64_t left = std::max<int64_t>(1, room);
     for (AtomId a : longest) {
       const int64_t h = height(all.space.extent(a), left, unroll * x.registers >= 4);

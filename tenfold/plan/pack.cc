@@ -198,6 +198,39 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
   return out;
 }
 
+std::optional<Packing> by_pieces(const Flat& flat, const Instances& all, const Axes& axes,
+                                 const tile::Machine& machine, int unroll) {
+  if (!axes.time.empty() || axes.vector < 0 || !all.space.extent(axes.vector).is_const()) return {};
+  const std::vector<InnerProduct> products = inner_products(flat, all);
+  if (products.size() != 1 || !products[0].result.contains(axes.vector)) return {};
+  AtomId longest = -1;
+  for (AtomId a : products[0].summed)
+    if (longest < 0 || extent(all, a) > extent(all, longest)) longest = a;
+  if (longest < 0 || !all.space.extent(longest).is_const()) return {};
+  constexpr int64_t kTerms = 8;
+  const auto strip = static_cast<int64_t>(machine.vector_bytes / 4 * unroll);
+  const int64_t n = all.space.extent(axes.vector).value();
+  const int64_t part = divisor(all.space.extent(longest).value(), [&](int64_t d) { return d <= kTerms; });
+  const int64_t width = divisor(n, [&](int64_t d) { return d % strip == 0 && n / d >= 2 * machine.units; });
+  if (part < 2 || width < 2 * strip) return {};
+  Packing p{all, {}};
+  const AtomId parts = split(p.all, longest, part).blocks;
+  const auto [blocks, within] = split(p.all, axes.vector, width);
+  Axes mine = classify(flat, p.all);
+  if (mine.vector != within || std::erase(mine.parallel, within) == 0) return {};
+  mine.sequential.push_back(within);
+  std::erase(mine.parallel, blocks);
+  std::erase(mine.sequential, parts);
+  mine.time = {parts};
+  p.choice = first_choice(flat, p.all, mine, machine, unroll);
+  p.choice.atoms[blocks] = {1, true, true};
+  auto& order = p.choice.order;
+  std::erase(order, within);
+  order.insert(order.begin() + 1, within);
+  p.choice.around = parts;
+  return p;
+}
+
 std::optional<Packing> by_blocks(const Flat& flat, const Instances& all, const Axes& axes,
                                  const tile::Machine& machine, int unroll) {
   const int maximum = find_online(flat, all).maximum;

@@ -16,6 +16,11 @@ struct Packing {
 // The ways worth a try, none where no operand is shared by rows. `unroll` as for first_choice.
 std::vector<Packing> packings(const Flat&, const Instances&, const Axes&, const tile::Machine&, int unroll);
 
+// A product of few rows with an operand that goes by from memory: a block takes long pieces of each of its
+// rows, a few rows at a time, and the running tiles wait in scratch.
+std::optional<Packing> by_pieces(const Flat&, const Instances&, const Axes&, const tile::Machine&,
+                                 int unroll);
+
 // Where a maximum runs: over blocks of its axis, each of which is kept in scratch while all that scales with
 // the maximum meets it. Memory is that of a block, whatever the length of the axis.
 std::optional<Packing> by_blocks(const Flat&, const Instances&, const Axes&, const tile::Machine&,

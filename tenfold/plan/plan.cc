@@ -254,25 +254,18 @@ class Planner {
     return n;
   }
 
-  // Whether a contraction's operand along the vectors goes by from beyond the cache, for a few rows: then a
-  // block takes long pieces of it, since each row of the operand lies in another page.
+  // Whether a contraction's operand along the vectors goes by from beyond the cache, for a few rows.
   bool streams(const Instances& all, const Axes& axes) const {
     constexpr double kRows = 4;
-    if (axes.vector < 0 || std::ranges::find(axes.parallel, axes.vector) == axes.parallel.end()) return false;
+    if (machine_.warp_bytes > 0 || axes.vector < 0 ||
+        std::ranges::find(axes.parallel, axes.vector) == axes.parallel.end())
+      return false;
     if (elements(all, axes) > kRows * static_cast<double>(all.space.extent(axes.vector).hint())) return false;
     double bytes = 0;
     for (const Inst& i : all.insts)
       if (i.kind == Inst::Kind::load)
         bytes += static_cast<double>(volume(i.shape).hint() * size_of(flat_.ops[i.op].type.dtype));
     return bytes > static_cast<double>(machine_.units * machine_.cache);
-  }
-
-  // As many vectors as leave each unit two blocks.
-  int wide(const Instances& all, const Axes& axes) const {
-    int vectors = 16;
-    while (vectors > 4 && elements(all, axes) < machine_.units * vectors * machine_.vector_bytes / 2)
-      vectors /= 2;
-    return vectors;
   }
 
   // Vectors along the vector axis of a tile.
@@ -284,7 +277,7 @@ class Planner {
     }
     if (const auto products = inner_products(flat_, all); !products.empty()) {
       const int registers = std::ranges::max(products, {}, &InnerProduct::registers).registers;
-      return std::max(1, (streams(all, axes) ? wide(all, axes) : 4) / registers);
+      return std::max(1, 4 / registers);
     }
     if (axes.time.empty()) return work > 60 ? 2 : 4;
     // A step waits for the one before: vectors side by side hide that, and share votes. But each unit gets
@@ -338,6 +331,12 @@ class Planner {
         for (const Packing& p : packings(flat_, all, axes, machine_, vectors)) attempt_on(p.all, p.choice);
         if (best.fits) break;  // else what is kept of narrower tiles may fit
       }
+      if (streams(all, axes))
+        if (const auto p = by_pieces(flat_, all, axes, machine_, 4)) {
+          best = {};
+          attempt_on(p->all, p->choice);
+          if (!best.lowered.buffers.empty()) return best;
+        }
       size_t times = axes.time.size();
       // Another order may keep less, but not that much less.
       const bool near = !best.fits && tile::scratch_bytes(best.lowered.kernel) <= kNear * machine_.cache;
