@@ -23,7 +23,7 @@ def encoder_input():
 
 
 def encoder_weights(layer=0):
-    """f32: w[inputs, outputs] and b of the four projections and of the hidden layer's two; what the norms scale
+    """f32: w[inputs, outputs] and b of four projections and of the hidden layer; what the norms scale
     and shift by."""
     random = np.random.default_rng(100 + layer)
     sizes = {c: (WIDTH, WIDTH) for c in "qkvo"} | {"1": (WIDTH, HIDDEN), "2": (HIDDEN, WIDTH)}
