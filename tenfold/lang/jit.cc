@@ -117,6 +117,7 @@ Tensors Compiled::operator()(std::span<const Argument> arguments, Location where
     if (!value || std::ranges::count_if(arguments, is_same) > 1 ||
         std::ranges::count(captured_data_, value->data) > 0)
       continue;
+    compute_readers(*value);
     outputs[result] = exclusive_buffer(*value);
     if (outputs[result]) mark_donated(*value, where);
   }

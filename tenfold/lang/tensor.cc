@@ -172,7 +172,14 @@ void run_pending_on(Device* device, const std::vector<ValueRef>& wanted) {
   std::vector<BufferRef> staged;
   for (const ValueRef& argument : cut.arguments) inputs.push_back(address_on(device, *argument, staged));
   std::vector<BufferRef> outputs(roots.size());
-  executable->run(inputs, {}, outputs);
+  try {
+    executable->run(inputs, {}, outputs);
+  } catch (const DeviceError& error) {
+    const auto bytes = [](const ValueRef& v) { return bytes_of(*v->type); };
+    const Value& largest = **std::ranges::max_element(roots, {}, bytes);
+    throw DeviceError(fmt::format("{}.\n  The largest result is {}, made at {}.", error.what(),
+                                  largest.type->str(), largest.where.str()));
+  }
 
   std::vector<ValueRef> unneeded;
   {
@@ -223,7 +230,18 @@ void run_if_too_much_waits() {
     return held;
   }();
   std::ranges::sort(all, {}, &Value::serial);
-  if (!all.empty()) run_pending(all);
+  if (all.empty()) return;
+  try {
+    run_pending(all);
+  } catch (const Error&) {  // nobody asked for them yet: what cannot be had is told to who does
+    for (const ValueRef& value : all) try {
+        run_pending({value});
+      } catch (const Error&) {
+        Pending& p = pending();
+        const std::lock_guard lock(p.mutex);
+        unlink(p, *value);
+      }
+  }
 }
 
 void force(const ValueRef& value) {
@@ -303,6 +321,26 @@ BufferRef exclusive_buffer(const Value& value) {
   const std::lock_guard lock(pending().mutex);
   const bool mine = value.buffer && !value.buffer->foreign() && value.buffer.use_count() == 1;
   return mine ? value.buffer : nullptr;
+}
+
+void compute_readers(const Value& value) {
+  std::vector<ValueRef> held;
+  {
+    Pending& p = pending();
+    const std::lock_guard lock(p.mutex);
+    if (!p.first) return;
+    std::vector<const Value*> waiting;
+    for (const Value* v = p.first; v; v = v->next) waiting.push_back(v);
+    std::ranges::sort(waiting, {}, &Value::serial);  // inputs first
+    std::unordered_set<const Value*> readers{&value};
+    for (const Value* v : waiting)
+      if (std::ranges::any_of(v->inputs, [&](const ValueRef& i) { return readers.contains(i.get()); })) {
+        readers.insert(v);
+        if (v->handles.load() > 0)
+          if (auto alive = const_cast<Value*>(v)->weak_from_this().lock()) held.push_back(std::move(alive));
+      }
+  }
+  if (!held.empty()) run_pending(held);
 }
 
 void mark_donated(Value& value, Location where) {

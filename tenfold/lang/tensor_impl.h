@@ -71,6 +71,8 @@ void* address_on(Device*, const Value&, std::vector<BufferRef>& staged);
 // The memory of a concrete value for a program that may write its result there; null where somebody else may
 // still look at it (a view, a constant, foreign memory). After mark_donated the value is gone.
 BufferRef exclusive_buffer(const Value&);
+// Computes what waits and is made of this value.
+void compute_readers(const Value&);
 void mark_donated(Value&, Location);
 
 // The node that stands for a value in a new operation: registers it with the traces that are open on this

@@ -270,3 +270,24 @@ def test_ctrl_c_stops_between_launches():
         "    print('stopped')\n"
     )
     assert out == "stopped"
+
+
+def test_what_was_computed_from_a_donated_tensor_keeps_its_value():
+    step = tn.jit(lambda w, g: w - 0.1 * g, donate=("w",))
+    w = tn.ones(4)
+    norm, double = tn.sum(w * w), w + w  # both wait
+    later = norm * 2
+    w = step(w, tn.ones(4))
+    assert (norm.item(), later.item()) == (4, 8)
+    np.testing.assert_array_equal(double, [2, 2, 2, 2])
+    np.testing.assert_allclose(w, [0.9] * 4)
+
+
+def test_what_cannot_be_had_is_told_to_who_asks():
+    huge = tn.zeros((2**40,))
+    np.testing.assert_array_equal(tn.ones(3) + 1, [2, 2, 2])
+    more = huge + 1
+    np.testing.assert_array_equal(tn.ones(3) * 2, [2, 2, 2])
+    with pytest.raises(tn.DeviceError, match=r"f32\[1099511627776\], made at test_traps.py"):
+        more.numpy()
+    np.testing.assert_array_equal(tn.ones(3) + 2, [3, 3, 3])
