@@ -1,6 +1,7 @@
 // The statements of a leaf, and votes before work that few elements need.
 #include "tenfold/plan/lowering.h"
 
+
 namespace tenfold::plan {
 namespace {
 
@@ -67,29 +68,35 @@ std::vector<Lowering::Vote> Lowering::find_votes(const IntList& list) {
     for (int mask : masks) {
       const IntList& by = selects[mask];
       std::set<int> chosen(by.begin(), by.end()), guarded, after;
-      for (int i : list) {  // what depends on a select by this mask cannot stand before it
-        bool dependent = chosen.contains(i);
-        for (int p : real_inputs(i)) dependent = dependent || after.contains(p);
-        if (dependent) after.insert(i);
-      }
+      if (by.size() > 1)
+        for (int i : list) {  // what depends on a select by this mask cannot stand before it
+          bool dependent = chosen.contains(i);
+          for (int p : real_inputs(i)) dependent = dependent || after.contains(p);
+          if (dependent) after.insert(i);
+        }
       double work = 0;
       IntList found;
-      for (auto i = list.rbegin(); i != list.rend(); ++i) {
-        const Inst& x = inst(*i);
+      std::set<int> near;  // positions of what may be guarded: users come first
+      auto ask = [&](int i) {
+        if (i >= 0 && where[i] >= 0) near.insert(where[i]);
+      };
+      for (int select : by) ask(inst(select).inputs[1].inst);
+      while (!near.empty()) {
+        const int i = list[static_cast<size_t>(*near.rbegin())];
+        near.erase(std::prev(near.end()));
+        const Inst& x = inst(i);
         if (x.kind != Inst::Kind::compute && x.kind != Inst::Kind::load) continue;
-        if (after.contains(*i) || taken.contains(*i) || kept_.contains(*i) || users_[*i].empty()) continue;
-        bool only = true;
-        for (int u : users_[*i]) {
-          if (guarded.contains(u)) continue;
+        if (after.contains(i) || taken.contains(i) || kept_.contains(i) || users_[i].empty()) continue;
+        const bool only = std::ranges::all_of(users_[i], [&](int u) {
+          if (guarded.contains(u)) return true;
           const Inst& s = inst(u);
-          bool then = chosen.contains(u) && s.inputs[1].inst == *i && s.inputs[0].inst != *i &&
-                      s.inputs[2].inst != *i;
-          only = only && then;
-        }
-        if (!only || op(*i).node == nullptr) continue;
-        guarded.insert(*i);
-        found.push_back(*i);
-        if (x.kind == Inst::Kind::compute) work += op(*i).node->prim->cost;
+          return chosen.contains(u) && s.inputs[1].inst == i && s.inputs[0].inst != i && s.inputs[2].inst != i;
+        });
+        if (!only || op(i).node == nullptr) continue;
+        guarded.insert(i);
+        found.push_back(i);
+        if (x.kind == Inst::Kind::compute) work += op(i).node->prim->cost;
+        for (int p : real_inputs(i)) ask(p);
       }
       if (work < kVote) continue;
       std::reverse(found.begin(), found.end());
