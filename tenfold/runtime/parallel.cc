@@ -27,7 +27,7 @@
 namespace tenfold {
 namespace {
 
-constexpr double kRangeSeconds = 1e-4;  // of a thread: what it takes at once, of a long launch
+constexpr double kRangeSeconds = 1e-3;  // of a thread: what it takes at once, of a long launch
 constexpr int64_t kMostRanges = 16;     // for each thread
 
 int threads_wanted() {
