@@ -94,7 +94,7 @@ std::vector<Array> run(const compile::Executable& e, std::vector<Array>& inputs)
   std::vector<Array> out;
   for (size_t k = 0; k < results.size(); ++k) {
     out.emplace_back(results[k]->dtype(), const_shape(results[k]->shape()));
-    std::memcpy(out[k].bytes.data(), buffers[k]->data(), out[k].bytes.size());
+    if (out[k].size() > 0) std::memcpy(out[k].bytes.data(), buffers[k]->data(), out[k].bytes.size());
   }
   return out;
 }
