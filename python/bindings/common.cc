@@ -502,9 +502,10 @@ bool is_named_tuple(PyObject* o) {
   return PyTuple_Check(o) && !PyTuple_CheckExact(o) && PyObject_HasAttr(o, Names::get().fields);
 }
 
-bool is_dataclass(PyObject* o) {
-  return !PyType_Check(o) &&
-         PyObject_HasAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), Names::get().dataclass_fields);
+// Of the types that were met, which are kept: there are few.
+std::unordered_map<PyObject*, std::vector<Field>>& known_fields() {
+  static auto* const known = new std::unordered_map<PyObject*, std::vector<Field>>;
+  return *known;
 }
 
 nb::object type_of(nb::handle h) { return nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(h.ptr()))); }
@@ -525,14 +526,26 @@ Level::Level() {
 Level::~Level() { --levels; }
 
 const std::vector<Field>& fields_of(nb::handle type) {
-  // By the type, which is kept: there are few.
-  static auto* const known = new std::unordered_map<PyObject*, std::vector<Field>>;
-  if (const auto found = known->find(type.ptr()); found != known->end()) return found->second;
+  auto& known = known_fields();
+  if (const auto found = known.find(type.ptr()); found != known.end()) return found->second;
   std::vector<Field> fields;
   for (nb::handle field : nb::module_::import_("dataclasses").attr("fields")(type))
     fields.push_back({field.attr("name"), nb::cast<bool>(field.attr("init"))});
   Py_INCREF(type.ptr());
-  return known->emplace(type.ptr(), std::move(fields)).first->second;
+  return known.emplace(type.ptr(), std::move(fields)).first->second;
+}
+
+void register_structure(nb::handle type, nb::handle names) {
+  std::vector<Field> fields;
+  for (nb::handle name : names) fields.push_back({nb::borrow(name), true});
+  Py_INCREF(type.ptr());
+  known_fields().insert_or_assign(type.ptr(), std::move(fields));
+}
+
+bool has_fields(PyObject* o) {
+  auto* const type = reinterpret_cast<PyObject*>(Py_TYPE(o));
+  if (PyType_Check(o)) return false;
+  return known_fields().contains(type) || PyObject_HasAttr(type, Names::get().dataclass_fields);
 }
 
 Tree flatten(nb::handle h, std::vector<nb::object>& leaves) {
@@ -557,7 +570,7 @@ Tree flatten(nb::handle h, std::vector<nb::object>& leaves) {
     tree.type = nb::steal(PyDict_Keys(o));
     const nb::object values = nb::steal(PyDict_Values(o));
     for (nb::handle value : values) tree.children.push_back(flatten(value, leaves));
-  } else if (is_dataclass(o)) {
+  } else if (has_fields(o)) {
     tree.kind = Tree::Kind::data;
     tree.type = type_of(h);
     for (const Field& field : fields_of(tree.type))

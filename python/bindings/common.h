@@ -85,11 +85,12 @@ nb::tuple python_shape(const Shape&);
 std::string str_of(nb::handle);
 std::string_view type_name(PyObject*);  // without its module
 
-// ---- structures: tuples, lists, dicts, named tuples and dataclasses of tensors; None is an empty one
+// ---- structures: tuples, lists, dicts, named tuples, dataclasses and registered classes of tensors; None is
+// an empty one
 struct Tree {
   enum class Kind : uint8_t { leaf, none, tuple, list, dict, named, data } kind = Kind::leaf;
   std::vector<Tree> children;
-  nb::object type;  // of a named tuple or a dataclass; of a dict its keys
+  nb::object type;  // of a named tuple or a class; of a dict its keys
 };
 
 // One level of a recursion into a Python object: UserError where it has no end.
@@ -107,6 +108,8 @@ struct Field {
   bool is_argument;  // of its constructor
 };
 const std::vector<Field>& fields_of(nb::handle type);
+void register_structure(nb::handle type, nb::handle names);  // a class whose constructor takes the names
+bool has_fields(PyObject*);  // an instance of a dataclass or of a registered class
 
 Tree flatten(nb::handle, std::vector<nb::object>& leaves);
 nb::object unflatten(const Tree&, const Tensor*& leaves);

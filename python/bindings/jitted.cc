@@ -296,7 +296,7 @@ void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) con
       read(value, dims, call);
     }
     call.signature += ';';
-  } else if (PyObject_HasAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), Names::get().dataclass_fields)) {
+  } else if (has_fields(o)) {
     call.signature += 'C';
     const void* type = Py_TYPE(o);
     call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);

@@ -272,7 +272,10 @@ void bind_composed(nb::module_& m) {
   m.def(
       "matmul",
       [](nb::handle x, nb::handle y, nb::handle dtype) -> nb::object {
-        if (opts_out(y.ptr())) return y.attr("__rmatmul__")(x);
+        if (opts_out(y.ptr())) {
+          if (dtype.is_none()) return y.attr("__rmatmul__")(x);
+          return y.attr("__rmatmul__")(x, nb::arg("dtype") = dtype);
+        }
         const Location where = here();
         return wrap(lang::matmul(to_operand(x, where), to_operand(y, where), to_optional_dtype(dtype)));
       },

@@ -342,6 +342,8 @@ void bind_transforms(nb::module_& m) {
       "_check_operator",
       [](const std::string& add, const std::string& name) { lang::check_operator({{}, add, name}); },
       nb::arg("add"), nb::arg("name"));
+  m.def("_is_traced", [](const Tensor& t) { return t.traced(); }, nb::arg("x"));
+  m.def("_register_structure", &register_structure, nb::arg("type"), nb::arg("names"));
   m.def("while_loop", &while_loop, nb::arg("cond"), nb::arg("body"), nb::arg("init").none(),
         "Runs carry = body(carry) as long as cond(carry) holds.");
   m.def("_cond", &cond, nb::arg("pred").none(), nb::arg("true_fn"), nb::arg("false_fn"), nb::arg("operands"),

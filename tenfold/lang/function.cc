@@ -782,16 +782,15 @@ NodeRef contract_all(Nodes in, const Spec& spec, std::string_view function, std:
     const Dtype dtype = result_dtype(operands, function);
     for (NodeRef& node : in) node = build::convert(node, dtype);
   } else if (in.size() != 2) {
-    fail(fmt::format("{}: dtype= says in what the products of two operands are summed, but {} came", function,
-                     in.size()),
-         operands);
+    user_error("{}: dtype= says in what the products of two operands are summed, but {} came", function,
+               in.size());
   } else if (!sums_in(in[0]->dtype(), in[1]->dtype(), *sums)) {
     const std::string_view to = name(*sums);
-    fail(fmt::format("{}: products of {} and {} are not summed in {} (f16 and bf16 are in f32, integers of 8 "
-                     "and 16 bits in i32). Write {}x.astype(tn.{}), y.astype(tn.{}))",
-                     function, name(in[0]->dtype()), name(in[1]->dtype()), to,
-                     function == "einsum" ? "einsum(spec, " : "matmul(", to, to),
-         operands);
+    user_error(
+        "{}: products of {} and {} are not summed in {} (f16 and bf16 are in f32, integers of 8 and 16 bits "
+        "in i32). Write {}x.astype(tn.{}), y.astype(tn.{}))",
+        function, name(in[0]->dtype()), name(in[1]->dtype()), to,
+        function == "einsum" ? "einsum(spec, " : "matmul(", to, to);
   }
   std::vector<std::string> letters = spec.inputs;
   if (in.size() == 1) return sum_and_order(in[0], letters[0], spec.output);

@@ -1,5 +1,8 @@
 """Sums of narrow inputs in a wider dtype, and weights that stay packed."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -170,3 +173,109 @@ def test_what_cannot_be_packed():
     assert message(tn.quantized, w.astype(tn.int8)).startswith("quantized: w is i8[64, 8], but weights are")
     assert message(tn.quantized, w[0]).startswith("quantized: w is f32[8], but weights are")
     assert repr(tn.quantized(w)) == "Quantized([64, 8], bits=8, group=32, 576 bytes)"
+    assert message(tn.quantized, w[:0]).startswith(
+        "quantized: w is f32[0, 8], which has no inputs, and a scale"
+    )
+    assert message(tn.quantized, w, bits="4") == "quantized: bits is '4', but it must be 4 or 8."
+    assert (
+        message(tn.quantized, w, group="a")
+        == "quantized: group is 'a', but it must be an even number of inputs."
+    )
+    assert message(tn.quantized, tn.quantized(w)).startswith(
+        "quantized: w is packed already, Quantized([64, 8], "
+    )
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_elements_that_no_scale_holds(bits, symmetric):
+    for bad in (np.nan, np.inf, -np.inf):
+        w = np.ones((64, 8), "f4")
+        w[40, 3] = bad
+        assert message(tn.quantized, w, bits, symmetric=symmetric) == (
+            "quantized: w f32[64, 8] has elements that are infinite or NaN, which no scale holds. Replace them first: "
+            "tn.where(tn.isfinite(w), w, 0)."
+        )
+    w[40:42, 3] = 3e38, -3e38
+    if symmetric:
+        assert np.isfinite(tn.quantized(w, bits).dequantize().numpy()).all()
+    else:
+        assert message(tn.quantized, w, bits, symmetric=False) == (
+            "quantized: w f32[64, 8] reaches from -3e+38 to 3e+38, and the range of a group is more than f32 holds. "
+            "Scale w down, or pass symmetric=True."
+        )
+
+
+def test_a_traced_tensor_cannot_be_packed():
+    assert message(tn.jit(lambda w: tn.quantized(w).packed), tn.zeros((64, 8))).startswith(
+        "quantized: w is a traced f32[64, 8], but levels are computed at once, from an array's elements.\n"
+        "  Call quantized before the traced function, and pass what it returns as an argument."
+    )
+
+
+def test_the_left_side_of_a_packed_product():
+    q = tn.quantized(RNG.standard_normal((64, 8)).astype("f4"))
+    x = RNG.standard_normal((3, 64)).astype("f2")
+    for wrong in (x.astype("i4"), x.astype("i1"), x > 0):
+        text = message(lambda x=wrong: tn.asarray(x) @ q)
+        assert text.startswith(
+            f"matmul: x is {tn.asarray(wrong).dtype}[3, 64] and the weights are a Quantized"
+        )
+        assert text.endswith("Write x.astype(tn.float32) @ q.")
+        assert message(tn.matmul, wrong, q) == message(lambda x=wrong: x @ q) == text
+    assert (x @ q).dtype == tn.float16
+    made = tn.matmul(x, q, dtype=tn.float32)
+    assert made.dtype == tn.float32
+    np.testing.assert_allclose(
+        made.numpy(), x.astype("f4") @ unpacked(q).astype("f2").astype("f4"), atol=1e-3
+    )
+    assert message(tn.matmul, x, q, dtype=tn.int32).startswith(
+        "matmul: products of f16 and f16 are not summed in i32"
+    )
+
+
+REFUSED = {
+    "has no arithmetic": [
+        lambda q, x: q * 2,
+        lambda q, x: 2 * q,
+        lambda q, x: q + q,
+        lambda q, x: x - q,
+        lambda q, x: np.ones(3) / q,
+        lambda q, x: -q,
+        lambda q, x: abs(q),
+    ],
+    "has no order": [lambda q, x: q < q, lambda q, x: x > q],
+    "cannot be indexed": [lambda q, x: q[0], lambda q, x: list(q)],
+    "cannot be multiplied from the right": [lambda q, x: q @ x],
+    "is no tensor": [
+        lambda q, x: tn.matmul(q, x),
+        lambda q, x: tn.exp(q),
+        lambda q, x: tn.sum(q),
+        lambda q, x: tn.stack([q, q]),
+        lambda q, x: tn.einsum("mk,kn->mn", x, q),
+        lambda q, x: tn.contract("mk,kn->mn", x, q),
+        lambda q, x: tn.jit(tn.exp)(q),
+        lambda q, x: np.asarray(q),
+    ],
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_everything_else_takes_the_unpacked_tensor(what):
+    q, x = tn.quantized(tn.ones((64, 8))), tn.ones((2, 64))
+    for wrong in REFUSED[what]:
+        text = message(wrong, q, x)
+        assert text.startswith("Quantized([64, 8], bits=8, group=32, ")
+        assert f" {what}: its levels are packed. It is the right side of a product, and no more.\n" in text
+        assert "q.dequantize()" in text
+
+
+def test_packed_weights_are_a_structure():
+    q = tn.quantized(RNG.standard_normal((64, 8)).astype("f4"), 4, symmetric=False)
+    assert len(q) == 64
+    for kept in (pickle.loads(pickle.dumps(q)), copy.deepcopy(q), tn.jit(lambda held: held["q"])({"q": q})):
+        assert isinstance(kept, tn.Quantized)
+        np.testing.assert_array_equal(kept.dequantize().numpy(), q.dequantize().numpy())
+    x = tn.ones((3, 64))
+    made = tn.vmap(lambda x, q: x @ q, in_axes=(0, None))(x, q)
+    np.testing.assert_allclose(made.numpy(), (x @ q).numpy(), rtol=1e-5)
