@@ -292,6 +292,19 @@ nb::object cond(nb::handle predicate, nb::handle then, nb::handle otherwise, nb:
 
 // ---- contractions over an operator
 
+nb::object call_multiply(nb::handle multiply, nb::handle elements, const std::string& name, Location where) {
+  try {
+    return call_traced(multiply, elements, nb::handle(), "contract", where);
+  } catch (nb::python_error& error) {
+    // Without a frame nothing of the function has run: it does not take two arguments.
+    if (!error.matches(PyExc_TypeError) || error.traceback().is_valid()) throw;
+    user_error(
+        "contract over {}: multiply cannot be called with two elements: {}\n  called at {}\n  Write a "
+        "function of one element of a and one of b: tn.Operator(lambda a, b: a * b, \"sum\").",
+        name, str_of(error.value()), where.str());
+  }
+}
+
 nb::object contract(const std::string& spec, nb::handle a, nb::handle b, nb::handle multiply,
                     const std::string& add, const std::string& name) {
   const Location where = here();
@@ -308,12 +321,16 @@ nb::object contract(const std::string& spec, nb::handle a, nb::handle b, nb::han
   const lang::Operator op{
       [&](const Tensors& x, const Tensors& y) {
         const Tensor *from_x = x.data(), *from_y = y.data();
-        const nb::object product =
-            call_traced(multiply, nb::make_tuple(unflatten(a_tree, from_x), unflatten(b_tree, from_y)),
-                        nb::handle(), "contract", where);
+        const nb::tuple elements = nb::make_tuple(unflatten(a_tree, from_x), unflatten(b_tree, from_y));
+        const nb::object product = call_multiply(multiply, elements, name, where);
         std::vector<nb::object> leaves;
         result = flatten(product, leaves);
-        return leaf_tensors(leaves, where, "contract: what multiply returned");
+        Tensors products =
+            leaf_tensors(leaves, where, fmt::format("contract over {}: what multiply returned", name));
+        for (size_t i = 0; i < leaves.size(); ++i)  // a number is the product of every two elements
+          if (to_number(leaves[i].ptr()))
+            products[i] = lang::broadcast_to({products[i], where}, x[0].shape());
+        return products;
       },
       add, name};
   const Tensors sums = lang::contract(spec, left, right, op);

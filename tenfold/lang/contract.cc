@@ -34,11 +34,11 @@ Tensor spread(const Operand& x, const std::string& own, const std::string& all) 
 
 Type type_of(const Operand& x) { return {x.dtype(), x.shape()}; }
 
-bool broadcasts_to(const Shape& from, const Shape& to) {
-  if (from.size() > to.size()) return false;
-  for (size_t d = 1; d <= from.size(); ++d)
-    if (!(from[from.size() - d] == Dim(1)) && !(from[from.size() - d] == to[to.size() - d])) return false;
-  return true;
+void check_parts(std::string_view what, std::string_view side, const Operands& parts) {
+  for (size_t i = 1; i < parts.size(); ++i)
+    if (parts[i].shape() != parts[0].shape() && parts[i].shape().size() == parts[0].shape().size())
+      user_error("{}: part 0 of {} is {}, but part {} is {}; the parts of an element have one shape", what,
+                 side, type_of(parts[0]).str(), i, type_of(parts[i]).str());
 }
 
 }  // namespace
@@ -73,6 +73,9 @@ Tensors contract(std::string_view text, const Operands& a, const Operands& b, co
     const ContractSpec spec = parse_contract(clean);
     if (a.empty() || b.empty())
       user_error("contract \"{}\" over {}: {} has no tensors", clean, op.name, a.empty() ? "a" : "b");
+    const std::string what = fmt::format("contract \"{}\" over {}", clean, op.name);
+    check_parts(what, "a", a);
+    check_parts(what, "b", b);
     Shape result;
     for (const Operand& x : a)
       for (const Operand& y : b) result = contract_shape(clean, type_of(x), type_of(y));
@@ -89,18 +92,22 @@ Tensors contract(std::string_view text, const Operands& a, const Operands& b, co
     for (size_t d = spec.out.size(); d < letters.size(); ++d) axes.push_back(static_cast<int64_t>(d));
     const Prim& reduction = prim("reduce_" + op.add);
     Tensors sums;
-    for (const Tensor& product : op.multiply(left, right)) {
+    const Tensors products = op.multiply(left, right);
+    if (products.empty())
+      user_error("{}: multiply returned no tensors; return the product of two elements", what);
+    for (const Tensor& product : products) {
       const Dtype dtype = product.dtype();
       if (!takes(reduction, dtype))
         user_error(
             "contract \"{}\" over {}: its products are {}, which have no {}; convert the inputs, or write "
             "an Operator whose add is another of \"{}\"",
             clean, op.name, name(dtype), op.add, fmt::join(kReductions, "\", \""));
-      if (!broadcasts_to(product.shape(), shape))
+      if (product.shape() != shape && product.shape() != left[0].shape() &&
+          product.shape() != right[0].shape())
         user_error(
-            "contract \"{}\" over {}: a product is {}, but its axes are \"{}\", {}; multiply may only "
-            "combine elements that stand at one place",
-            clean, op.name, product.type().str(), letters, Type{dtype, shape}.str());
+            "{}: a product is {}, but its axes are \"{}\", {}; multiply may only combine elements that stand "
+            "at one place",
+            what, product.type().str(), letters, Type{dtype, shape}.str());
       sums.push_back(compose("contract", {product}, [&](const Nodes& in) {
         const NodeRef terms = build::broadcast_to(in[0], shape);
         return axes.empty() ? terms : make(reduction, {terms}, {{"axes", axes}});

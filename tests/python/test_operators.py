@@ -65,6 +65,17 @@ def test_elements_of_several_parts():
     np.testing.assert_allclose(np.asarray(far), ((A[:, None] - B.T[None]) ** 2).sum(2), rtol=1e-5)
 
 
+def test_products_of_one_side_and_of_none():
+    equal(contract(tn.Operator(lambda x, y: x, "max")), np.repeat(A.max(1)[:, None], 45, 1))
+    equal(contract(tn.Operator(lambda x, y: y, "max")), np.repeat(B.max(0)[None], 7, 0))
+    equal(contract(tn.Operator(lambda x, y: 1, "sum")), np.full((7, 45), 30))
+
+
+def test_what_multiply_raises_comes_through():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        contract(tn.Operator(lambda x, y: x + None))
+
+
 def test_of_no_terms():
     equal(tn.contract("mk,kn->mn", A[:, :0], B[:0], operator=tn.min_plus), np.full((7, 45), np.inf))
     assert tn.contract("mk,kn->mn", A[:0], B, operator=tn.tropical).shape == (0, 45)
@@ -114,8 +125,36 @@ ERRORS = [
      'contract "mk,kn->mn" over min_plus: a has no tensors'),
     (lambda: tn.contract("mk,kn->mn", A, "b", operator=tn.min_plus), "contract: an input is a str, which is no"),
     (lambda: tn.contract("mk,kn->mn", A, B, operator=tn.Operator(lambda x, y: "xy")),
-     "contract: what multiply returned is a str, which is no tensor"),
+     "contract over (<lambda>, sum): what multiply returned is a str, which is no tensor"),
     (lambda: tn.contract("mk,kn->mn", A, B, operator="min"), "contract: operator is 'min', but it must be an"),
+    (lambda: tn.contract("mk,kn->mn", A, B, operator=tn.dual),
+     "contract over dual: a is a tensor, but its elements are pairs (value, derivative).\n"
+     "  Write tn.contract(spec, (a, da), (b, db), operator=tn.dual); "),
+    (lambda: tn.contract("mk,kn->mn", (A, A), B, operator=tn.dual), "contract over dual: b is a tensor, but its"),
+    (lambda: tn.contract("mk,kn->mn", (A, A, A), (B, B), operator=tn.dual), "contract over dual: a is a tuple, but"),
+    (lambda: tn.contract("mk,kn->mn", (A, A), B, operator=tn.min_plus),
+     "contract over min_plus: a is a tuple of 2, but tn.add multiplies tensors.\n  Pass a tensor, or an Operator"),
+    (lambda: tn.contract("mk,kn->mn", A, [B, B], operator=tn.logical),
+     "contract over logical: b is a list of 2, but tn.logical_and multiplies tensors."),
+    (lambda: tn.contract("mk,kn->mn", (A, A[:5]), (B, B), operator=tn.dual),
+     'contract "mk,kn->mn" over dual: part 0 of a is f32[7,30], but part 1 is f32[5,30]; the parts of an element '
+     "have one shape\n"),
+    (lambda: tn.contract("mk,kn->mn", (A, A), (B, B[:, :1]), operator=tn.dual),
+     'contract "mk,kn->mn" over dual: part 0 of b is f32[30,45], but part 1 is f32[30,1]; the parts'),
+    (lambda: tn.contract("mk,kn->mn", A, B, operator=tn.Operator(lambda x, y: tn.sum(x), name="total")),
+     'contract "mk,kn->mn" over total: a product is f32[], but its axes are "mnk", f32[7,45,30]; multiply may only '
+     "combine elements that stand at one place"),
+    (lambda: tn.contract("mk,kn->mn", A, B, operator=tn.Operator(lambda x, y: tn.max(x, -1, True), name="top")),
+     'contract "mk,kn->mn" over top: a product is f32[7,1,1], but its axes are "mnk"'),
+    (lambda: tn.contract("mk,kn->mn", A, B, operator=tn.Operator(lambda x, y: None, name="none")),
+     'contract "mk,kn->mn" over none: multiply returned no tensors; return the product of two elements'),
+    (lambda: tn.contract("mk,kn->mn", A, B, operator=tn.Operator(lambda x: x, name="one")),
+     "contract over one: multiply cannot be called with two elements: <lambda>"),
+    (lambda: tn.contract("mk,kn->mn", A, B, operator=tn.Operator(tn.exp, name="one")),
+     "contract over one: multiply cannot be called with two elements: exp(): incompatible function arguments."),
+    (lambda: tn.contract("mk,kn->mn", A, tn.quantized(np.zeros((32, 45), "f4")), operator=tn.min_plus),
+     "contract over min_plus: b is Quantized([32, 45], bits=8, group=32, 1620 bytes), and packed weights are only "
+     "multiplied by x @ q.\n  Pass its tensor, q.dequantize()."),
     (lambda: tn.Operator(3), "Operator: multiply is 3, which cannot be called."),
     (lambda: tn.Operator(tn.add, 3), "Operator: add is 3, but it is the name of a reduction."),
     (lambda: tn.Operator(tn.add, "mean"),
