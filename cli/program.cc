@@ -1,8 +1,11 @@
 #include "program.h"
 
+#include <charconv>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <random>
+#include <ranges>
 #include <sstream>
 
 #include "tenfold/base/error.h"
@@ -62,16 +65,54 @@ Array read_npy(const std::string& path) {
   return out;
 }
 
-Array draw(const Type& type, const std::map<std::string, int64_t>& symbols, std::mt19937_64& generator) {
-  Ints shape;
-  for (const Dim& d : type.shape) {
-    std::map<std::string, Symbol> named;
-    d.symbols(named);
-    std::map<std::string, int64_t> bindings = symbols;
-    for (const auto& [name, symbol] : named) bindings.try_emplace(name, Dim::symbol(symbol).hint());
-    shape.push_back(d.evaluate(bindings));
+// The symbols of the parameters' shapes.
+std::map<std::string, Symbol> symbols_of(const Graph& graph) {
+  std::map<std::string, Symbol> out;
+  for (const NodeRef& parameter : graph.parameters)
+    for (const Dim& d : parameter->shape()) d.symbols(out);
+  return out;
+}
+
+void check_range(const Symbol& s, int64_t value, std::string_view from) {
+  if (value < s.lower || value > s.upper)
+    user_error("{} is {}{}, but it goes from {} to {}", s.name, value, from, s.lower, s.upper);
+}
+
+// Symbols that are an extent of what was read from files are what they are there.
+void bind_symbols(const std::string& name, const Type& type, const Array& read,
+                  const std::map<std::string, Symbol>& known, std::map<std::string, int64_t>& bindings) {
+  if (type.shape.size() != read.shape.size()) return;  // said when all arguments are there
+  for (size_t d = 0; d < read.shape.size(); ++d) {
+    const auto symbol = known.find(type.shape[d].str());
+    if (symbol == known.end()) continue;
+    const std::string from = fmt::format(" in {}, which is {}", name, text_of(read, 0));
+    check_range(symbol->second, read.shape[d], from);
+    const auto [bound, is_new] = bindings.try_emplace(symbol->first, read.shape[d]);
+    if (!is_new && bound->second != read.shape[d])
+      user_error("{} is {}{}, but {} elsewhere: by -s or in another input", symbol->first, read.shape[d],
+                 from, bound->second);
   }
-  Array out(type.dtype, shape);
+}
+
+Array draw(const std::string& name, const Type& type, const std::map<std::string, int64_t>& bindings,
+           std::mt19937_64& generator) {
+  constexpr double kMostBytes = 1e15;  // no machine has more; the product of the extents does not overflow
+  Ints shape;
+  double bytes = static_cast<double>(size_of(type.dtype));
+  for (const Dim& d : type.shape) {
+    shape.push_back(d.evaluate(bindings));
+    bytes *= static_cast<double>(shape.back());
+  }
+  const auto make = [&] {
+    if (bytes < kMostBytes) try {
+        return Array(type.dtype, shape);
+      } catch (const std::bad_alloc&) {
+      }
+    user_error(
+        "parameter {} would be {}[{}], {:.3g} bytes, for which there is not enough memory; give a smaller -s",
+        name, tenfold::name(type.dtype), fmt::join(shape, ","), bytes);
+  };
+  Array out = make();
   for (int64_t i = 0; i < out.size(); ++i) {
     const uint64_t word = generator();
     const double unit = std::ldexp(static_cast<double>(word >> 11), -52) - 1;  // [-1, 1)
@@ -101,9 +142,11 @@ std::map<std::string, int64_t> read_symbols(const std::vector<std::string>& sett
   std::map<std::string, int64_t> out;
   for (const std::string& setting : settings) {
     const auto [name, value] = split_setting(setting, "n=128");
-    char* end = nullptr;
-    out[name] = std::strtoll(value.c_str(), &end, 10);
-    if (value.empty() || *end) user_error("\"{}\": {} is not an integer", setting, value);
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc{} || end != value.data() + value.size())
+      user_error("\"{}\": {} is not an integer of 64 bits", setting, value);
+    out[name] = number;
   }
   return out;
 }
@@ -112,18 +155,36 @@ std::vector<Array> make_arguments(const Graph& graph, const std::vector<std::str
                                   const std::map<std::string, int64_t>& symbols, uint64_t seed) {
   std::map<std::string, std::string> paths;
   for (const std::string& file : files) paths.insert(split_setting(file, "x=values.npy"));
-  std::mt19937_64 generator(seed);
-  std::vector<Array> out;
-  for (size_t i = 0; i < graph.parameters.size(); ++i) {
-    const std::string name = i < graph.names.size() ? graph.names[i] : fmt::format("{}", i);
-    const auto path = paths.find(name);
-    out.push_back(path == paths.end() ? draw(graph.parameters[i]->type(), symbols, generator)
-                                      : read_npy(path->second));
-    if (path != paths.end()) paths.erase(path);
+  const std::map<std::string, Symbol> known = symbols_of(graph);
+  std::map<std::string, int64_t> bindings;
+  for (const auto& [symbol, value] : symbols) {
+    const auto found = known.find(symbol);
+    if (found == known.end())
+      user_error("-s {}={}: the program's parameters have no symbol {}{}{}", symbol, value, symbol,
+                 known.empty() ? "" : "; theirs are ", fmt::join(std::views::keys(known), ", "));
+    check_range(found->second, value, "");
+    bindings[symbol] = value;
+  }
+  const auto name_of = [&](size_t i) {
+    return i < graph.names.size() ? graph.names[i] : fmt::format("{}", i);
+  };
+  std::vector<std::optional<Array>> read(graph.parameters.size());
+  for (size_t i = 0; i < read.size(); ++i) {
+    const auto path = paths.find(name_of(i));
+    if (path == paths.end()) continue;
+    read[i] = read_npy(path->second);
+    bind_symbols(name_of(i), graph.parameters[i]->type(), *read[i], known, bindings);
+    paths.erase(path);
   }
   if (!paths.empty())
     user_error("the program has no parameter {}; its parameters are {}", paths.begin()->first,
                fmt::join(graph.names, ", "));
+  for (const auto& [name, symbol] : known) bindings.try_emplace(name, symbol.hint);
+  std::mt19937_64 generator(seed);
+  std::vector<Array> out;
+  for (size_t i = 0; i < read.size(); ++i)
+    out.push_back(read[i] ? *std::move(read[i])
+                          : draw(name_of(i), graph.parameters[i]->type(), bindings, generator));
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -48,7 +49,7 @@ void rollout(const Settings& s) {
 
   double best = 1e300;
   env::Trajectory out;
-  for (int i = 0; i < std::max(1, s.repeat); ++i) {
+  for (int i = 0; i < s.repeat; ++i) {
     const auto start = Clock::now();
     out = run(key);
     best = std::min(best, seconds(start));
@@ -63,8 +64,8 @@ void rollout(const Settings& s) {
       "episodes   {:.0f} ended, {:.1f} reward each on average\n",
       s.id, s.envs, s.steps, s.seed, compile_seconds * 1e3, explanation.launches,
       explanation.launches == 1 ? "" : "es", (explanation.bytes_read + explanation.bytes_written) / 1e3,
-      explanation.bytes_least / 1e3, best * 1e3, static_cast<double>(s.envs * s.steps) / best / 1e6,
-      std::max(1, s.repeat), episodes, total / std::max(1.0, episodes));
+      explanation.bytes_least / 1e3, best * 1e3, static_cast<double>(s.envs * s.steps) / best / 1e6, s.repeat,
+      episodes, total / std::max(1.0, episodes));
 }
 
 }  // namespace
@@ -75,8 +76,12 @@ void add_rollout(CLI::App& app) {
   command->add_option("environment", settings->id, "Id of an environment, CartPole-v1 say");
   command->add_option("--envs", settings->envs, "How many environments")->capture_default_str();
   command->add_option("--steps", settings->steps, "Steps of each")->capture_default_str();
-  command->add_option("--seed", settings->seed, "Of the random numbers")->capture_default_str();
-  command->add_option("--repeat", settings->repeat, "Runs to take the best time of")->capture_default_str();
+  command->add_option("--seed", settings->seed, "Of the random numbers")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()));
+  command->add_option("--repeat", settings->repeat, "Runs to take the best time of")
+      ->capture_default_str()
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()));
   command->add_option("--dtype", settings->dtype, "f32 or f64")->capture_default_str();
   command->add_flag("--explain", settings->explain, "Print what the program costs");
   command->add_flag("--list", settings->list, "Print the environments that are known");

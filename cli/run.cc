@@ -3,6 +3,8 @@
 #include <cmath>
 #include <fstream>
 #include <iostream>
+#include <limits>
+#include <optional>
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/knobs.h"
@@ -20,8 +22,9 @@ namespace {
 struct Settings {
   std::string file, html, plan, device = "cpu";
   std::vector<std::string> inputs, symbols, allow;
-  uint64_t seed = 0;
+  int64_t seed = 0;
   int repeat = 1;
+  std::optional<double> tolerance;
   bool interpret = false, check = false, unfused = false;
 };
 
@@ -38,20 +41,66 @@ compile::Options options_of(const Settings& s) {
   return out;
 }
 
-// The largest |a - b| / (1 + |b|); infinity where only one is NaN.
+// The largest |a - b| / (|b| + the mean |b|); infinity where only one is NaN or they are different
+// infinities.
 double difference(const Array& a, const Array& b) {
-  double worst = 0;
+  double sum = 0, finite = 0, worst = 0;
+  for (int64_t i = 0; i < b.size(); ++i)
+    if (const double magnitude = std::abs(b.at(i).c()); std::isfinite(magnitude))
+      sum += magnitude, finite += 1;
+  const double mean = finite > 0 ? sum / finite : 0;
   for (int64_t i = 0; i < a.size(); ++i) {
     const Complex x = a.at(i).c(), y = b.at(i).c();
     if (std::isnan(std::abs(x)) != std::isnan(std::abs(y))) return INFINITY;
-    if (x != y && !std::isnan(std::abs(x))) worst = std::max(worst, std::abs(x - y) / (1 + std::abs(y)));
+    if (x == y || std::isnan(std::abs(x))) continue;
+    if (!std::isfinite(std::abs(y)) || mean == 0) return INFINITY;
+    worst = std::max(worst, std::abs(x - y) / (std::abs(y) + mean));
   }
   return worst;
 }
 
+double epsilon_of(Dtype d) {
+  switch (real_of(d)) {
+    case Dtype::f16: return 0x1p-10;
+    case Dtype::bf16: return 0x1p-7;
+    case Dtype::f32: return 0x1p-23;
+    default: return 0x1p-52;
+  }
+}
+
+// Half of the digits of the narrowest float that the graph computes with: roundings add up in long
+// reductions. Integers and flags must be the same.
+double default_tolerance(const Graph& graph, Dtype result) {
+  if (!is_inexact(result)) return 0;
+  double epsilon = 0;
+  for (const NodeRef& node : topological(graph.results))
+    for (const Type& type : node->types)
+      if (is_inexact(type.dtype)) epsilon = std::max(epsilon, epsilon_of(type.dtype));
+  return std::sqrt(epsilon);
+}
+
+// UserError where a result is further from the interpreter's than the tolerance.
+void check(const Settings& s, const Graph& graph, const std::vector<Array>& results,
+           const std::vector<Array>& expected) {
+  std::string failed;
+  for (size_t k = 0; k < results.size(); ++k) {
+    const double tolerance = s.tolerance.value_or(default_tolerance(graph, results[k].dtype));
+    const double worst = difference(results[k], expected[k]);
+    std::cout << fmt::format(
+        "result {}: differs from the interpreter by at most {:.3g} (relative to |value| + the mean |value|); "
+        "tolerance {:.3g}\n",
+        k, worst, tolerance);
+    if (!(worst <= tolerance)) failed += fmt::format("{}{}", failed.empty() ? "" : ", ", k);
+  }
+  if (!failed.empty())
+    user_error("the check failed: result {} differs from the interpreter's by more than the tolerance",
+               failed);
+}
+
 void run(const Settings& s) {
   const Graph graph = read_graph(s.file);
-  const std::vector<Array> arguments = make_arguments(graph, s.inputs, read_symbols(s.symbols), s.seed);
+  const std::vector<Array> arguments =
+      make_arguments(graph, s.inputs, read_symbols(s.symbols), static_cast<uint64_t>(s.seed));
   const auto executable = compile::compile(graph, options_of(s));
   std::vector<void*> inputs;
   Device* const device = executable->device();
@@ -80,7 +129,7 @@ void run(const Settings& s) {
   }
   std::vector<BufferRef> outputs;
   double best = INFINITY;
-  for (int i = 0; i < std::max(1, s.repeat); ++i) {
+  for (int i = 0; i < s.repeat; ++i) {
     outputs.assign(graph.results.size(), nullptr);
     const auto start = std::chrono::steady_clock::now();
     executable->run(inputs, symbols, outputs);
@@ -99,12 +148,7 @@ void run(const Settings& s) {
     std::cout << text_of(result) << "\n";
   }
   if (s.repeat > 1) std::cout << fmt::format("best of {}: {:.2f} us\n", s.repeat, best * 1e6);
-  if (!s.check) return;
-  const std::vector<Array> expected = evaluate(graph, arguments, bindings);
-  for (size_t k = 0; k < results.size(); ++k)
-    std::cout << fmt::format(
-        "result {}: differs from the interpreter by at most {:.3g} (relative to 1 + |value|)\n", k,
-        difference(results[k], expected[k]));
+  if (s.check) check(s, graph, results, evaluate(graph, arguments, bindings));
 }
 
 void explain(const Settings& s) {
@@ -139,9 +183,22 @@ void add_run(CLI::App& app) {
   add_common(*command, *s);
   command->add_option("--input,-i", s->inputs, "x=values.npy: a parameter's value; the others are drawn");
   command->add_option("--symbol,-s", s->symbols, "n=128: the value of a symbol, for drawn parameters");
-  command->add_option("--seed", s->seed, "of the drawn parameters");
-  command->add_option("--repeat", s->repeat, "runs it so often and prints the best time");
-  command->add_flag("--check", s->check, "compares the results with the interpreter's");
+  command->add_option("--seed", s->seed, "of the drawn parameters")
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()));
+  command->add_option("--repeat", s->repeat, "runs it so often and prints the best time")
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()));
+  CLI::Option* check =
+      command->add_flag("--check", s->check,
+                        "compares the results with those of the interpreter, which computes each operation "
+                        "in f64 and rounds what "
+                        "it stores; exit status 1 if one differs by more than the tolerance");
+  command
+      ->add_option(
+          "--tolerance", s->tolerance,
+          "of --check, relative to |value| + the mean |value| of a result; without it the square root of "
+          "the epsilon of the narrowest float of the program (f32: 3.5e-4), 0 for integers")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(check);
   command->callback([s] { run(*s); });
 }
 

@@ -46,7 +46,8 @@ def test_run(program, tmp_path):
     )
     assert done.returncode == 0 and done.stdout.splitlines() == [
         "f32[2,3] 0.0, 10.0, 200.0, 3.0, 40.0, 500.0",
-        "result 0: differs from the interpreter by at most 0 (relative to 1 + |value|)",
+        "result 0: differs from the interpreter by at most 0 (relative to |value| + the mean |value|); "
+        "tolerance 0.000345",
     ]
 
 
@@ -73,6 +74,83 @@ def test_a_plan_is_replayed(program, tmp_path):
     )
     done = tenfold("run", program, "--plan", plan, "--interpret")
     assert done.returncode == 1
+
+
+def test_a_check_fails(program, tmp_path):
+    plan = tmp_path / "plan.ten"
+    text = tenfold("plan", program).stdout
+    assert " = mul " in text or "mul(" in text
+    plan.write_text(text.replace("= mul", "= div"))
+    done = tenfold("run", program, "--plan", plan, "--check")
+    assert done.returncode == 1 and "tolerance 0.000345\n" in done.stdout
+    assert done.stderr == (
+        "tenfold: the check failed: result 0 differs from the interpreter's by more than the tolerance\n"
+    )
+    assert tenfold("run", program, "--plan", plan, "--check", "--tolerance", "1e9").returncode == 0
+    assert "--tolerance" in tenfold("run", program, "--tolerance", "-1", "--check").stderr
+    assert tenfold("run", program, "--plan", plan, "--tolerance", "1").returncode != 0  # needs --check
+
+
+def test_a_check_is_relative_to_the_result(tmp_path):
+    softmax = Path(__file__).parents[2] / "examples" / "softmax.ten"
+    plan = tmp_path / "plan.ten"
+    text = tenfold("plan", softmax).stdout
+    assert "= div" in text
+    plan.write_text(text.replace("= div", "= mul"))
+    assert tenfold("run", softmax, "--plan", plan, "--check", "-s", "n=5").returncode == 1
+    assert tenfold("run", softmax, "--check", "-s", "n=5").returncode == 0
+
+
+def test_symbols(tmp_path):
+    softmax = Path(__file__).parents[2] / "examples" / "softmax.ten"
+    rows = tmp_path / "x.npy"
+    np.save(rows, np.zeros((5, 1024), np.float32))
+
+    def message(*arguments):
+        done = tenfold("run", softmax, *arguments)
+        assert done.returncode == 1
+        return done.stderr
+
+    for n in -4, 0, 99999999999:
+        assert message("-s", f"n={n}") == f"tenfold: n is {n}, but it goes from 1 to 1048576\n"
+    assert message("-s", "m=3") == (
+        "tenfold: -s m=3: the program's parameters have no symbol m; theirs are n\n"
+    )
+    assert message("-s", "n=7", "-i", f"x={rows}") == (
+        "tenfold: n is 5 in x, which is f32[5,1024], but 7 elsewhere: by -s or in another input\n"
+    )
+    assert "is not an integer of 64 bits" in message("-s", "n=99999999999999999999")
+    assert tenfold("run", softmax, "-s", "n=5", "-i", f"x={rows}").returncode == 0
+    np.save(rows, np.zeros((0, 1024), np.float32))
+    assert message("-i", f"x={rows}") == (
+        "tenfold: n is 0 in x, which is f32[0,1024], but it goes from 1 to 1048576\n"
+    )
+
+
+def test_inputs_bind_what_is_drawn(tmp_path):
+    program, rows = tmp_path / "add.ten", tmp_path / "x.npy"
+    program.write_text(
+        "tenfold 1\nsymbol n in 0..1099511627776 hint 8\n"
+        "graph main(y: f32[n], x: f32[n]) {\n  %0 = add(%x, %y)\n  return %0\n}\n"
+    )
+    np.save(rows, np.zeros(3, np.float32))
+    assert tenfold("run", program, "-i", f"x={rows}").stdout.startswith("f32[3] ")
+    assert "there is not enough memory" in tenfold("run", program, "-s", f"n={2**40}").stderr
+
+
+@pytest.mark.parametrize(("option", "value"), [("--repeat", 0), ("--repeat", -1), ("--seed", -1)])
+@pytest.mark.parametrize("command", ["run", "rollout"])
+def test_counts(program, command, option, value):
+    what = program if command == "run" else "CartPole-v1"
+    done = tenfold(command, what, f"{option}={value}")
+    assert done.returncode != 0 and option in done.stderr and "not in range" in done.stderr
+
+
+def test_no_such_command():
+    done = tenfold("bogus")
+    assert done.returncode == 1 and done.stderr == (
+        'tenfold: there is no command "bogus"; the commands are run, explain, plan, probe, knobs, rollout, devices\n'
+    )
 
 
 def test_bad_programs(program, tmp_path):
