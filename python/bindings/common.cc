@@ -206,21 +206,6 @@ bool holds_arrays(nb::handle object) {
   return false;
 }
 
-// As NumPy decides: an integer that an integer dtype does not hold is an error; arrays are cast, and wrap.
-void check_fits(const Scalar& s, Dtype dtype, Location where) {
-  if (!is_int(dtype) || !s.is_int()) return;
-  const int bits = 8 * static_cast<int>(size_of(dtype)) - (is_signed_int(dtype) ? 1 : 0);
-  const uint64_t highest = ~uint64_t{0} >> (64 - bits);
-  const int64_t lowest = is_signed_int(dtype) ? -static_cast<int64_t>(highest) - 1 : 0;
-  const bool is_negative = s.is_i64() && s.i() < 0;
-  if (is_negative ? s.i() >= lowest : s.u() <= highest) return;
-  user_error(
-      "asarray: {} does not fit into {}, which holds {} to {}.\n  called at {}\n  Pass a wider dtype, or "
-      "wrap "
-      "it on purpose: tn.asarray(a).astype(\"{}\").",
-      s.str(), name(dtype), lowest, highest, where.str(), name(dtype));
-}
-
 Tensor from_list(nb::handle object, std::optional<Dtype> dtype, Location where) {
   if (holds_arrays(object)) {  // tensors and arrays inside: stacked
     Operands parts;
@@ -253,7 +238,7 @@ Tensor from_list(nb::handle object, std::optional<Dtype> dtype, Location where) 
   }
   auto buffer = std::make_shared<Buffer>(numbers.size() * static_cast<size_t>(size_of(d)));
   for (size_t i = 0; i < numbers.size(); ++i) {
-    if (dtype) check_fits(numbers[i], d, where);
+    if (dtype) lang::check_fits("asarray", numbers[i], d, where);
     // Floats are written as integers by truncation, as everywhere.
     numbers[i].round_to(d).store(d, buffer->data() + i * static_cast<size_t>(size_of(d)));
   }
@@ -342,7 +327,7 @@ Tensor to_tensor(nb::handle h, std::optional<Dtype> dtype, std::optional<bool> c
   check_copy(number || is_sequence(h), fmt::format("a {} has no memory to share", type_name(o)));
   if (number) {
     const Operand operand(*number, where);
-    if (dtype) check_fits(*number, *dtype, where);
+    if (dtype) lang::check_fits("asarray", *number, *dtype, where);
     return lang::full({}, operand, dtype ? *dtype : operand.dtype());
   }
   std::optional<Tensor> made;

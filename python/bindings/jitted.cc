@@ -1,6 +1,7 @@
 #include "jitted.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include <nanobind/stl/string.h>
@@ -56,6 +57,38 @@ std::vector<std::string> parameter_names(nb::handle function) {
   }
   if (PyMethod_Check(function.ptr()) && !names.empty()) names.erase(names.begin());  // self is bound
   return names;
+}
+
+// What == does not see of a static value: the types inside (1, 1.0 and True are equal) and the sign of zero.
+void append_static(std::string& signature, PyObject* o) {
+  const Level level;
+  const void* const type = Py_TYPE(o);
+  signature.append(reinterpret_cast<const char*>(&type), sizeof type);
+  const auto zero = [&](double x) {
+    if (x == 0) signature += std::signbit(x) ? '-' : '+';
+  };
+  if (PyFloat_Check(o)) {
+    zero(PyFloat_AS_DOUBLE(o));
+  } else if (PyComplex_Check(o)) {
+    zero(PyComplex_RealAsDouble(o));
+    zero(PyComplex_ImagAsDouble(o));
+  } else if (PyTuple_Check(o)) {
+    const Py_ssize_t size = PyTuple_GET_SIZE(o);
+    signature.append(reinterpret_cast<const char*>(&size), sizeof size);
+    for (Py_ssize_t i = 0; i < size; ++i) append_static(signature, PyTuple_GET_ITEM(o, i));
+  } else if (PyFrozenSet_Check(o)) {
+    std::vector<std::string> parts;  // in an order of their own
+    for (nb::handle item : nb::borrow(o)) append_static(parts.emplace_back(), item.ptr());
+    std::ranges::sort(parts);
+    for (const std::string& part : parts) signature += part;
+  } else if (PyObject_HasAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), Names::get().dataclass_fields)) {
+    for (const Field& field : fields_of(reinterpret_cast<PyObject*>(Py_TYPE(o))))
+      append_static(signature, nb::getattr(nb::handle(o), field.name).ptr());
+  } else if (!PyLong_Check(o) && Py_TYPE(o)->tp_as_number && Py_TYPE(o)->tp_as_number->nb_float) {
+    const double x = PyFloat_AsDouble(o);  // numpy.float32
+    if (x == -1 && PyErr_Occurred()) PyErr_Clear();
+    zero(x);
+  }
 }
 
 bool takes_any_number(nb::handle function) {  // of positional arguments
@@ -185,9 +218,8 @@ void Jitted::read(nb::handle args, nb::handle kwargs, Call& call) const {
             options_.name, name.is_valid() ? str_of(name) : parameter_name(position), type_name(value),
             here().str());
       }
-      const void* type = Py_TYPE(value);
       call.signature += 's';
-      call.signature.append(reinterpret_cast<const char*>(&type), sizeof type);
+      append_static(call.signature, value);
       call.signature.append(reinterpret_cast<const char*>(&hash), sizeof hash);
       call.fixed.push_back(value);
       return;

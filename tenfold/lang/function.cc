@@ -94,6 +94,19 @@ bool takes(const Prim& prim, Dtype dtype) {
   return answer == 1;
 }
 
+void check_fits(std::string_view function, const Scalar& s, Dtype dtype, Location where) {
+  if (!is_int(dtype) || !s.is_int()) return;
+  const int bits = 8 * static_cast<int>(size_of(dtype)) - (is_signed_int(dtype) ? 1 : 0);
+  const uint64_t highest = ~uint64_t{0} >> (64 - bits);
+  const int64_t lowest = is_signed_int(dtype) ? -static_cast<int64_t>(highest) - 1 : 0;
+  const bool is_negative = s.is_i64() && s.i() < 0;
+  if (is_negative ? s.i() >= lowest : s.u() <= highest) return;
+  user_error(
+      "{}: {} does not fit into {}, which holds {} to {}.\n  called at {}\n  Pass a wider dtype, or "
+      "wrap it on purpose: tn.asarray(a).astype(\"{}\").",
+      function, s.str(), name(dtype), lowest, highest, where.str(), name(dtype));
+}
+
 void fail(std::string_view reason, std::span<const Operand> operands,
           std::span<const std::string_view> names) {
   constexpr std::string_view kPlain[] = {"x", "y", "z"};
@@ -180,8 +193,10 @@ namespace {
 
 // A number in eager code is an argument, so that another number needs no other program; in a trace it is a
 // constant.
-Operand settle(const Operand& o, Dtype dtype) {
-  if (!o.is_number() || tracing()) return o;
+Operand settle(const Operand& o, Dtype dtype, std::string_view function) {
+  if (!o.is_number()) return o;
+  check_fits(function, o.number(), dtype, o.where());
+  if (tracing()) return o;
   return {Tensor(make_number(o.number(), dtype, o.where(), true)), o.where()};
 }
 
@@ -228,7 +243,7 @@ Tensor apply_map(const Prim& prim, Operands operands, Attrs attrs) {
     Nodes nodes;
     for (size_t i = 0; i < operands.size(); ++i) {
       const bool is_mask = masked && i == 0;
-      operands[i] = settle(operands[i], is_mask ? Dtype::boolean : dtype);
+      operands[i] = settle(operands[i], is_mask ? Dtype::boolean : dtype, prim.name);
       NodeRef node = is_mask ? node_of(operands[i]) : node_of(operands[i], dtype);
       nodes.push_back(build::broadcast_to(node, shape));
     }
@@ -278,7 +293,7 @@ Tensor constant_tensor(const NodeRef& node, Location where) { return Tensor(make
 
 Tensor full(const Shape& shape, const Operand& value, std::optional<Dtype> dtype) {
   const Dtype d = dtype ? *dtype : value.dtype();
-  const Operand settled(settle(value, d).as_tensor(), value.where());  // with all its digits
+  const Operand settled(settle(value, d, "full").as_tensor(), value.where());  // with all its digits
   return compose("full", {settled},
                  [&](const Nodes& in) { return build::broadcast_to(build::convert(in[0], d), shape); });
 }
@@ -322,7 +337,7 @@ Tensor linspace(const Operand& start, const Operand& stop, int64_t count, bool e
   const Operand ends[] = {start, stop};
   Dtype d = dtype ? *dtype : result_dtype(ends, "linspace");
   if (!dtype && !is_inexact(d)) d = Dtype::f32;
-  const Operand low = settle(start, d), high = settle(stop, d);
+  const Operand low = settle(start, d, "linspace"), high = settle(stop, d, "linspace");
   return compose("linspace", {low, high}, [&](const Nodes& in) {
     const double parts = static_cast<double>(std::max<int64_t>(1, endpoint ? count - 1 : count));
     const NodeRef first = build::convert(in[0], d), last = build::convert(in[1], d);
@@ -345,7 +360,7 @@ Tensor eye(const Dim& rows, std::optional<Dim> cols, int64_t diagonal, Dtype dty
 // ---- shape
 
 Tensor astype(const Operand& x, Dtype dtype) {
-  const Operand settled = settle(x, x.dtype());
+  const Operand settled = settle(x, x.dtype(), "astype");
   const NodeRef node = build::convert(node_of(settled), dtype);
   return finish(node, {settled}, x.where());
 }
@@ -362,7 +377,7 @@ Tensor broadcast_to(const Operand& x, const Shape& shape) {
     fail(fmt::format("broadcast_to: {} cannot become {}: each axis, from the right, must be equal or 1",
                      str(from), str(shape)),
          wanted);
-  return compose("broadcast_to", {settle(x, x.dtype())},
+  return compose("broadcast_to", {settle(x, x.dtype(), "broadcast_to")},
                  [&](const Nodes& in) { return build::broadcast_to(in[0], shape); });
 }
 
@@ -480,7 +495,7 @@ Tensor stack(const Operands& parts, int64_t axis) {
   const Dtype dtype = result_dtype(parts, "stack");
   for (const Operand& part : parts) {
     if (!(part.shape() == parts[0].shape())) fail("stack: every tensor must have the same shape", parts);
-    const Operand settled = settle(part, dtype);
+    const Operand settled = settle(part, dtype, "stack");
     inputs.emplace_back(expand_dims({settled.as_tensor(), part.where()}, axis), part.where());
   }
   return concatenate(inputs,
@@ -498,7 +513,7 @@ Tensor pad(const Operand& x, const std::vector<std::pair<int64_t, int64_t>>& wid
     low.emplace_back(before);
     high.emplace_back(after);
   }
-  const Operand fill = settle(value, x.dtype());
+  const Operand fill = settle(value, x.dtype(), "pad");
   return compose("pad", {x, fill}, [&](const Nodes& in) {
     return build::pad(in[0], build::convert(in[1], in[0]->dtype()), low, high);
   });
@@ -629,7 +644,7 @@ Tensor take(const Operand& x, const Operand& indices, std::optional<int64_t> axi
   const Operand source = axis ? x : Operand(reshape(x, {volume(x.shape())}), x.where());
   const int64_t along =
       normal_axis(axis.value_or(0), static_cast<int64_t>(source.shape().size()), "take", source);
-  return compose("take", {source, settle(indices, Dtype::i64)}, [&](const Nodes& in) {
+  return compose("take", {source, settle(indices, Dtype::i64, "take")}, [&](const Nodes& in) {
     return make("gather", {in[0], build::convert(in[1], Dtype::i64)}, {{"axis", along}});
   });
 }
@@ -640,7 +655,7 @@ Operands with_starts(std::string_view function, Operands first, const Operands& 
   for (const Operand& s : starts) {
     if (!is_int(s.dtype()))
       fail(fmt::format("{}: a start must be an integer, but it is {}", function, name(s.dtype())), {&s, 1});
-    first.push_back(settle(s, Dtype::i64));
+    first.push_back(settle(s, Dtype::i64, function));
   }
   return first;
 }
@@ -655,7 +670,8 @@ Tensor dynamic_slice(const Operand& x, const Operands& start, const Shape& sizes
 }
 
 Tensor update_slice(const Operand& x, const Operand& update, const Operands& starts) {
-  return compose("update_slice", with_starts("update_slice", {x, settle(update, x.dtype())}, starts),
+  return compose("update_slice",
+                 with_starts("update_slice", {x, settle(update, x.dtype(), "update_slice")}, starts),
                  [&](Nodes in) {
                    in[1] = build::convert(in[1], in[0]->dtype());
                    for (size_t i = 2; i < in.size(); ++i) in[i] = build::convert(in[i], Dtype::i64);

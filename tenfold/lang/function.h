@@ -116,6 +116,8 @@ std::vector<Tensor> finish(const Nodes& results, const Operands& operands, Locat
 Tensor finish(const NodeRef& result, const Operands& operands, Location where, bool weak = false);
 NodeRef node_of(const Operand&, Dtype);  // converted
 NodeRef node_of(const Operand&);
+// As NumPy decides: an integer that an integer dtype does not hold is a UserError; arrays are cast, and wrap.
+void check_fits(std::string_view function, const Scalar&, Dtype, Location where);
 [[noreturn]] void fail(std::string_view reason, std::span<const Operand> operands,
                        std::span<const std::string_view> names = {});
 int64_t normal_axis(int64_t axis, int64_t rank, std::string_view function, const Operand& x);

@@ -136,6 +136,34 @@ def test_integers_that_do_not_fit(value, dtype, range_):
     assert message(tn.asarray, value, dtype=dtype) == said
 
 
+def test_integers_that_do_not_fit_an_operand():
+    u, i = tn.asarray(np.ones(1, "u1")), tn.asarray(np.ones(1, "i4"))
+    assert message(lambda: u - 1000) == (
+        "sub: 1000 does not fit into u8, which holds 0 to 255.\n  called at test_errors.py:N\n"
+        '  Pass a wider dtype, or wrap it on purpose: tn.asarray(a).astype("u8").'
+    )
+    wrong = {
+        "equal: 257 does not fit into u8": [lambda: u == 257, lambda: tn.jit(lambda x: x == 257)(u)],
+        "maximum: -1 does not fit into u8": [lambda: tn.maximum(u, -1)],
+        f"add: {2**40} does not fit into i32": [lambda: i + 2**40, lambda: 2**40 + i],
+        f"equal: {2**32 + 1} does not fit into i32": [lambda: i == 2**32 + 1],
+        "full: 300 does not fit into u8": [
+            lambda: tn.full((2,), 300, dtype="u8"),
+            lambda: tn.full_like(u, 300),
+        ],
+        "select: -1 does not fit into u8": [lambda: tn.where(u > 0, u, -1)],
+        "pad: 256 does not fit into u8": [lambda: tn.pad(u, [(0, 1)], 256)],
+        "update_slice: 256 does not fit into u8": [lambda: tn.update_slice(u, 256, (0,))],
+        "stack: 256 does not fit into u8": [lambda: tn.stack([u[0], 256])],
+    }
+    for said, functions in wrong.items():
+        for f in functions:
+            assert message(f).startswith(said)
+    assert (u + 254).tolist() == [255] and (u == 255).tolist() == [False] and (u + 300.5).tolist() == [301.5]
+    assert (i + -(2**31)).tolist() == [1 - 2**31] and tn.full((1,), 300.0, dtype="u8").shape == (1,)
+    assert (u - tn.asarray(3, dtype="u8")).tolist() == [254]  # arrays wrap
+
+
 def test_integers_that_fit():
     for dtype in ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"):
         info = np.iinfo(tn.zeros(1, dtype).numpy().dtype)

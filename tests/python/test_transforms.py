@@ -81,6 +81,25 @@ def test_static_arguments_are_compared_by_value():
     assert f(tn.asarray(5.0), ("add", 1)).item() == 6 and f.versions == 2
 
 
+def test_static_arguments_keep_types_and_the_sign_of_zero():
+    @dataclasses.dataclass(frozen=True)
+    class Mode:
+        by: object
+
+    f = tn.jit(lambda x, mode: x * 0, static=1)
+    modes = [1, 1.0, True, (1,), (1.0,), (True,), ((1,),), ((1.0,),), 0.0, -0.0, (0.0,), (-0.0,), 0j, -0j]
+    modes += [frozenset([1]), frozenset([1.0]), Mode(1), Mode(1.0), np.float32(0), np.float32(-0.0)]
+    for count, mode in enumerate(modes, 1):
+        f(tn.ones(1), mode)
+        assert f.versions == count, mode
+    for mode in modes:
+        f(tn.ones(1), mode)
+    f(tn.ones(1), Mode(1))
+    assert f.versions == len(modes)
+    seen = tn.jit(lambda x, a: x + (0 if isinstance(a[0], int) else 1), static=1)
+    assert [seen(tn.zeros(1), a).item() for a in ((1,), (1.0,), (True,))] == [0, 1, 0]
+
+
 def test_jit_of_a_method():
     class Model:
         def __init__(self, w):
