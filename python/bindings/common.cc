@@ -167,23 +167,36 @@ std::optional<Tensor> from_python_buffer(PyObject* object, std::optional<bool> c
 
 // ---- nested lists
 
-void list_shape(nb::handle object, size_t depth, Ints& shape, Location where) {
+// The shape of the first element of each list; every other must have it. `path` leads to the object, and
+// `closed` says that a number was seen, so that nothing goes deeper.
+void list_shape(nb::handle object, Ints& path, Ints& shape, bool& closed, Location where) {
   const Level level;
+  const size_t depth = path.size();
+  const auto ragged = [&](const std::string& is, const std::string& first) {
+    const auto place = [](const Ints& at) {
+      return at.empty() ? "" : fmt::format("[{}]", fmt::join(at, "]["));
+    };
+    user_error("asarray: the nested lists are ragged: obj{} {}, but obj{} {}.\n  called at {}", place(path),
+               is, place(Ints(depth, 0)), first, where.str());
+  };
   if (!is_sequence(object)) {
-    if (depth != shape.size())
-      user_error("asarray: the nested lists are ragged: some go deeper than others.\n  called at {}",
-                 where.str());
+    if (depth != shape.size()) ragged("is a number", fmt::format("is a list of {}", shape[depth]));
+    closed = true;
     return;
   }
   const auto size = static_cast<int64_t>(PySequence_Size(object.ptr()));
-  if (depth == shape.size())
+  if (depth == shape.size()) {
+    if (closed) ragged(fmt::format("is a list of {}", size), "is a number");
     shape.push_back(size);
-  else if (shape[depth] != size)
-    user_error(
-        "asarray: the nested lists are ragged: at depth {} one has {} elements and another {}.\n  called at "
-        "{}",
-        depth, shape[depth], size, where.str());
-  for (nb::handle item : object) list_shape(item, depth + 1, shape, where);
+  } else if (shape[depth] != size) {
+    ragged(fmt::format("is a list of {}", size), fmt::format("one of {}", shape[depth]));
+  }
+  path.push_back(0);
+  for (nb::handle item : object) {
+    list_shape(item, path, shape, closed, where);
+    ++path.back();
+  }
+  path.pop_back();
 }
 
 void list_numbers(nb::handle object, std::vector<Scalar>& into, Location where) {
@@ -213,8 +226,9 @@ Tensor from_list(nb::handle object, std::optional<Dtype> dtype, Location where) 
     const Tensor stacked = lang::stack(parts);
     return dtype ? lang::astype({stacked, where}, *dtype) : stacked;
   }
-  Ints shape{static_cast<int64_t>(PySequence_Size(object.ptr()))};
-  for (nb::handle item : object) list_shape(item, 1, shape, where);
+  Ints path, shape;
+  bool closed = false;
+  list_shape(object, path, shape, closed, where);
   std::vector<Scalar> numbers;
   list_numbers(object, numbers, where);
   Dtype d = Dtype::f32;

@@ -197,7 +197,11 @@ nb::tuple rollout(nb::handle environment, nb::handle policy, int64_t num_envs, i
             env.name(), describe(out), where.str());
       env::Decision decision;
       Tree action_tree, after;
-      decision.action = flat_tensors(out[0], action_tree, where);
+      try {
+        decision.action = flat_tensors(out[0], action_tree, where);
+      } catch (const UserError& error) {
+        user_error("rollout of {}: the policy's action: {}", env.name(), error.what());
+      }
       if (custom) custom->action_tree = action_tree;
       if (!nb::object(out[1]).is_none()) {
         if (!PyDict_Check(nb::object(out[1]).ptr()))

@@ -189,7 +189,7 @@ Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims
         specs.push_back({str_of(part), -1});
         Dim::symbol({.name = specs.back().symbol});  // is it a name?
       } else {
-        specs.push_back({"", to_int(part, "jit: an extent of dims")});
+        specs.push_back({"", to_int(part, fmt::format("jit: an extent of {} in dims", name))});
         if (specs.back().extent < 0)
           user_error("jit: dims gives {} the extent {}; an extent is 0 or more.\n  called at {}", name,
                      specs.back().extent, here().str());
@@ -265,17 +265,22 @@ void Jitted::read(PyObject* o, const std::vector<DimSpec>* dims, Call& call) con
     }
     leaf.dims = dims;
     leaf.shape.assign(shape.begin(), shape.end());
+    const auto argument = [&] {
+      for (const auto& [name, specs] : dims_)
+        if (&specs == dims) return name;
+      return std::string("an argument");
+    };
     if (dims->size() != shape.size())
-      user_error("jit of {}: dims gives {} extents for an argument with {} axes.\n  called at {}",
-                 options_.name, dims->size(), shape.size(), here().str());
+      user_error("jit of {}: dims gives {} extents for {}, which has {} axes.\n  called at {}", options_.name,
+                 dims->size(), argument(), shape.size(), here().str());
     Ints seen = leaf.shape;
     for (size_t d = 0; d < seen.size(); ++d) {
       const DimSpec& spec = (*dims)[d];
       if (!spec.symbol.empty())
         seen[d] = -1;
       else if (spec.extent >= 0 && spec.extent != seen[d])
-        user_error("jit of {}: axis {} of an argument is {}, but dims says {}.\n  called at {}",
-                   options_.name, d, seen[d], spec.extent, here().str());
+        user_error("jit of {}: axis {} of {} is {}, but dims says {}.\n  called at {}", options_.name, d,
+                   argument(), seen[d], spec.extent, here().str());
     }
     lang::append_signature(call.signature, dtype, seen, weak);
   };

@@ -185,6 +185,27 @@ void bind_creation(nb::module_& m) {
       nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none());
 }
 
+std::vector<std::pair<int64_t, int64_t>> to_widths(nb::handle widths, Location where) {
+  const auto wrong = [&](const std::string& came) {
+    user_error(
+        "pad: widths must be a pair (before, after) for each axis, but {} came.\n  called at {}\n  Write "
+        "[(0, "
+        "0), (1, 1)], say.",
+        came, where.str());
+  };
+  const auto is_sequence = [](nb::handle h) {
+    return PySequence_Check(h.ptr()) && !PyUnicode_Check(h.ptr());
+  };
+  if (!is_sequence(widths)) wrong(fmt::format("a {}", type_name(widths.ptr())));
+  std::vector<std::pair<int64_t, int64_t>> out;
+  for (nb::handle item : widths) {
+    if (!is_sequence(item)) wrong(fmt::format("a {} within them", type_name(item.ptr())));
+    if (nb::len(item) != 2) wrong(fmt::format("{} numbers in an entry", nb::len(item)));
+    out.emplace_back(to_int(item[0], "pad: a width"), to_int(item[1], "pad: a width"));
+  }
+  return out;
+}
+
 void bind_shape(nb::module_& m) {
   m.def(
       "astype", [](nb::handle x, nb::handle dtype) { return lang::astype(operand(x), to_dtype(dtype)); },
@@ -225,11 +246,11 @@ void bind_shape(nb::module_& m) {
       nb::arg("arrays"), nb::arg("axis") = 0);
   m.def(
       "pad",
-      [](nb::handle x, const std::vector<std::pair<int64_t, int64_t>>& widths, nb::handle value) {
+      [](nb::handle x, nb::handle widths, nb::handle value) {
         const Location where = here();
-        return lang::pad(to_operand(x, where), widths, to_operand(value, where));
+        return lang::pad(to_operand(x, where), to_widths(widths, where), to_operand(value, where));
       },
-      nb::arg("x").none(), nb::arg("widths"), nb::arg("value") = 0);
+      nb::arg("x").none(), nb::arg("widths").none(), nb::arg("value") = 0);
   m.def(
       "take",
       [](nb::handle x, nb::handle indices, std::optional<int64_t> axis) {

@@ -273,14 +273,19 @@ nb::object array_ufunc(nb::handle, nb::handle ufunc, const std::string& method, 
 
 using Reduction = Tensor (*)(const Operand&, const lang::Axes&, bool);
 
+// np.sum(t) passes dtype=None and out=None: what is None asks for nothing.
 template <Reduction function>
 void reduction(nb::class_<Tensor>& c, const char* name) {
   c.def(
       name,
-      [](const Tensor& t, nb::handle axis, bool keepdims) {
+      [name](const Tensor& t, nb::handle axis, bool keepdims, nb::kwargs others) {
+        for (const auto [other, value] : others)
+          if (!value.is_none())
+            user_error("{}: it takes axis and keepdims, but {}={} came.\n  called at {}", name, str_of(other),
+                       str_of(value), here().str());
         return function({t, here()}, to_axes(axis), keepdims);
       },
-      nb::arg("axis") = nb::none(), nb::arg("keepdims") = false);
+      nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::arg("others"));
 }
 
 Shape shape_arguments(nb::args args) {

@@ -241,6 +241,11 @@ def _unpickled(array, dtype=None):  # pickle wants a function of Python's
 
 def einsum(spec: str, *operands: _ArrayLike, dtype: _DtypeLike | None = None) -> _tenfold.Tensor:
     """Sums of products in Einstein's notation: einsum("mk,kn->mn", x, y). dtype: as in matmul."""
+    if not isinstance(spec, str):
+        raise _tenfold.UserError(
+            f"einsum: the first argument is what to sum, a str, but a {type(spec).__name__} came.\n"
+            '  Write einsum("mk,kn->mn", x, y), say.'
+        )
     return _tenfold._einsum(spec, *operands, dtype=dtype)
 
 

@@ -48,6 +48,11 @@ def known() -> dict[str, str]:
 
 def register(id: str, maker: Callable[[], Any]) -> None:
     """Makes an environment written in Python known by an id; maker() returns it."""
+    if not isinstance(id, str) or not callable(maker):
+        raise _tenfold.UserError(
+            "env.register: a str and a function that makes the environment are needed, "
+            f"but {id!r} and {maker!r} came."
+        )
     if id in known():
         raise _tenfold.UserError(f'there is an environment "{id}" already; choose another id.')
     _makers[id] = maker
@@ -55,6 +60,8 @@ def register(id: str, maker: Callable[[], Any]) -> None:
 
 def make(id: str, dtype: _tenfold.DtypeLike = "f32") -> Any:
     """The environment with that id; those of the library compute in f32 or f64."""
+    if not isinstance(id, str):
+        raise _tenfold.UserError(f"env.make: an id is a str, but {id!r} came; env.known() lists them.")
     if id in _makers:
         return _makers[id]()
     if _makers and id not in _tenfold._known_environments():
@@ -67,6 +74,10 @@ def make(id: str, dtype: _tenfold.DtypeLike = "f32") -> Any:
 
 
 def _environment(env):
+    if isinstance(env, type):
+        raise _tenfold.UserError(
+            f"rollout: {env.__name__} is a class, but an environment is needed: pass {env.__name__}()."
+        )
     if not isinstance(env, str):
         return env
     if env in _makers:
@@ -89,6 +100,15 @@ def _result_type(emit):
     return _types[emit]
 
 
+def _integer(name, value):
+    try:
+        return value.__index__()
+    except (AttributeError, TypeError):
+        raise _tenfold.UserError(
+            f"rollout: {name} must be an integer, but a {type(value).__name__} came."
+        ) from None
+
+
 def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), state=None, start=0):
     """A jitted function and the arguments of this call for it."""
     env = _environment(env)
@@ -97,7 +117,13 @@ def _program(env, policy=None, *, num_envs, steps, key, carry=None, emit=(), sta
             f"rollout: the policy is {policy!r}; give a function "
             "(obs, carry, key, t) -> (action, extras, carry), or None to act at random."
         )
-    emit = (emit,) if isinstance(emit, str) else tuple(emit)
+    num_envs, steps = _integer("num_envs", num_envs), _integer("steps", steps)
+    if isinstance(start, int) and start < 0:
+        raise _tenfold.UserError(f"rollout: start is {start}, but the number of a step is 0 or more.")
+    emit = (emit,) if isinstance(emit, str) else emit
+    if not isinstance(emit, tuple | list) or not all(isinstance(name, str) for name in emit):
+        raise _tenfold.UserError(f"rollout: emit is {emit!r}, but it must be names of fields.")
+    emit = tuple(emit)
     result_type = _result_type(emit)
     # Step 0 is a constant of the program: there, the compiler knows where a block of random numbers begins.
     if type(start) is int and start == 0:

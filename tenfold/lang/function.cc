@@ -110,6 +110,7 @@ void check_fits(std::string_view function, const Scalar& s, Dtype dtype, Locatio
 void fail(std::string_view reason, std::span<const Operand> operands,
           std::span<const std::string_view> names) {
   constexpr std::string_view kPlain[] = {"x", "y", "z"};
+  if (reason.find("\n  called at ") != std::string_view::npos) throw UserError(std::string(reason));  // said
   std::string text(reason);
   if (!operands.empty() && operands[0].where().file)
     text += fmt::format("\n  called at {}", operands[0].where().str());
@@ -493,8 +494,12 @@ Tensor stack(const Operands& parts, int64_t axis) {
   if (parts.empty()) user_error("stack: there is nothing to stack; give at least one tensor");
   Operands inputs;
   const Dtype dtype = result_dtype(parts, "stack");
-  for (const Operand& part : parts) {
-    if (!(part.shape() == parts[0].shape())) fail("stack: every tensor must have the same shape", parts);
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const Operand& part = parts[k];
+    if (!(part.shape() == parts[0].shape()))
+      fail(fmt::format("stack: input {} is {}, but input 0 is {}; every tensor must have the same shape", k,
+                       str(part.shape()), str(parts[0].shape())),
+           parts);
     const Operand settled = settle(part, dtype, "stack");
     inputs.emplace_back(expand_dims({settled.as_tensor(), part.where()}, axis), part.where());
   }
@@ -695,6 +700,12 @@ Spec parse_spec(std::string_view text, const Operands& operands) {
   for (char c : text)
     if (c != ' ') clean += c;
   const auto arrow = clean.find("->");
+  if (arrow != std::string::npos && clean.find("->", arrow + 2) != std::string::npos)
+    fail(fmt::format("einsum \"{}\": `->` stands twice", text), operands);
+  for (size_t i = 0; i < clean.size(); ++i)
+    if (!std::isalpha(static_cast<unsigned char>(clean[i])) && clean[i] != ',' && clean[i] != '.' &&
+        i - arrow > 1)
+      fail(fmt::format("einsum \"{}\": '{}' is no letter of an axis", text, clean[i]), operands);
   std::string left = clean.substr(0, arrow);
   size_t from = 0;
   while (true) {

@@ -177,7 +177,7 @@ ERRORS = {
     ],
     "jit: allow must be names of grants, but a int came.": [lambda: tn.jit(identity, allow=5)],
     "jit: dims must be a dict, but a int came.": [lambda: tn.jit(identity, dims=5)],
-    "jit: an extent of dims must be an integer, but a float came.": [lambda: tn.jit(identity, dims={"x": (1.5,)})],
+    "jit: an extent of x in dims must be an integer, but a float came.": [lambda: tn.jit(identity, dims={"x": (1.5,)})],
     "jit: dims gives x the extent -3; an extent is 0 or more.": [lambda: tn.jit(identity, dims={"x": (-3,)})],
     '"2 n" cannot name a dimension': [lambda: tn.jit(identity, dims={"x": ("2 n",)})],
     "the size of f32[n] was asked for, but n is a symbol": [

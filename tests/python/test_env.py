@@ -482,3 +482,36 @@ def test_a_number_takes_the_type_of_the_state():
 def test_an_error_names_the_line_of_the_call():
     with pytest.raises(tn.UserError, match=r"called at .*test_env\.py:\d+"):
         run(num_envs=0)
+
+
+def test_arguments_of_a_rollout():
+    class Walk:
+        def reset(self, key):
+            return tn.zeros(())
+
+        def step(self, state, action):
+            return state, state, tn.asarray(0.0), tn.asarray(False), tn.asarray(False)
+
+    def act(value):
+        return lambda obs, carry, key, t: (value, {}, carry)
+
+    def message(env="CartPole-v1", policy=None, **kwargs):
+        with pytest.raises(tn.UserError) as caught:
+            tn.rollout(env, policy, **{"num_envs": 2, "steps": 2, "key": tn.random.key(0), **kwargs})
+        return str(caught.value)
+
+    assert message(num_envs=2.5) == "rollout: num_envs must be an integer, but a float came."
+    assert message(steps="3") == "rollout: steps must be an integer, but a str came."
+    assert message(Walk) == "rollout: Walk is a class, but an environment is needed: pass Walk()."
+    assert message(start=-1) == "rollout: start is -1, but the number of a step is 0 or more."
+    assert message(emit=3) == "rollout: emit is 3, but it must be names of fields."
+    for env, name in (("CartPole-v1", "CartPole-v1"), (Walk(), "Walk")):
+        said = f"rollout of {name}: the policy's action: a str cannot become a tensor.\n"
+        assert message(env, act("left")).startswith(said)
+    with pytest.raises(tn.UserError, match="a str and a function that makes the environment are needed"):
+        tn.env.register(3, Walk)
+    with pytest.raises(tn.UserError, match="are needed, but 'w' and 3 came"):
+        tn.env.register("w", 3)
+    with pytest.raises(tn.UserError, match="an id is a str, but 3 came"):
+        tn.env.make(3)
+    tn.rollout("CartPole-v1", num_envs=np.int64(2), steps=np.int32(2), key=tn.random.key(0))

@@ -107,9 +107,16 @@ def test_what_is_no_tensor():
         "a str cannot become a tensor.\n  called at test_errors.py:N\n"
         "  Pass a number, a list of numbers, or an array (NumPy, DLPack, buffer protocol)."
     )
-    assert message(tn.asarray, [[1, 2], [3]]) == (
-        "asarray: the nested lists are ragged: at depth 1 one has 2 elements and another 1.\n  called at test_errors.py:N"
-    )
+    for ragged, said in [
+        ([[1, 2], [3]], "obj[1] is a list of 1, but obj[0] one of 2"),
+        ([1, [2]], "obj[1] is a list of 1, but obj[0] is a number"),
+        ([1, [2, 3]], "obj[1] is a list of 2, but obj[0] is a number"),
+        ([[1], 2], "obj[1] is a number, but obj[0] is a list of 1"),
+        ([[[1], [2]], [[3], [4, 5]]], "obj[1][1] is a list of 2, but obj[0][0] one of 1"),
+    ]:
+        assert message(tn.asarray, ragged) == (
+            f"asarray: the nested lists are ragged: {said}.\n  called at test_errors.py:N"
+        )
     assert message(lambda: tn.exp(tn.ones(2)) + 2**70).startswith(
         "the integer 1180591620717411303424 does not fit into 64 bits"
     )
@@ -169,6 +176,59 @@ def test_integers_that_fit():
         info = np.iinfo(tn.zeros(1, dtype).numpy().dtype)
         assert tn.asarray([int(info.min), int(info.max)], dtype=dtype).tolist() == [info.min, info.max]
     assert tn.asarray(np.array([2**40 + 5]), dtype="i32").tolist() == [5]  # arrays are cast, as NumPy does
+
+
+def test_no_dumps_of_signatures():
+    t = tn.ones((2, 3))
+    assert np.sum(t).item() == 6 and np.max(t, axis=1).tolist() == [1, 1] and np.mean(t).item() == 1
+    assert message(lambda: np.sum(t, dtype="f8")).startswith(
+        "sum: it takes axis and keepdims, but dtype=f8 came.\n"
+    )
+    assert message(lambda: t.sum(out=3)) == (
+        "sum: it takes axis and keepdims, but out=3 came.\n  called at test_errors.py:N"
+    )
+    assert message(tn.einsum, t, t) == (
+        "einsum: the first argument is what to sum, a str, but a Tensor came.\n"
+        '  Write einsum("mk,kn->mn", x, y), say.'
+    )
+    for widths, came in (
+        (-1, "a int"),
+        ([(1, 2), 3], "a int within them"),
+        ([(1, 2, 3)], "3 numbers in an entry"),
+    ):
+        assert message(tn.pad, t, widths) == (
+            f"pad: widths must be a pair (before, after) for each axis, but {came} came.\n"
+            "  called at test_errors.py:N\n  Write [(0, 0), (1, 1)], say."
+        )
+    assert tn.pad(t, [(0, 0), [1, 0]]).shape == (2, 4)
+
+
+def test_einsum_specs():
+    assert message(tn.einsum, "kn->kn->", W).startswith('einsum "kn->kn->": `->` stands twice\n')
+    assert message(tn.einsum, "k-n", W).startswith("einsum \"k-n\": '-' is no letter of an axis\n")
+    assert tn.einsum("... n -> n ...", W).shape == (128, 64)
+
+
+def test_where_it_was_called_is_said_once():
+    assert message(lambda: tn.matmul(X, X.T, dtype=tn.int32)).count("called at") == 1
+    assert message(lambda: tn.einsum("mk,nk->mn", X, W, dtype=tn.int32)).count("called at") == 1
+
+
+def test_stack_names_the_shapes():
+    assert message(tn.stack, [X, X, W]).startswith(
+        "stack: input 2 is [64,128], but input 0 is [32,128]; every tensor must have the same shape\n"
+    )
+
+
+def test_dims_name_the_argument():
+    f = tn.jit(lambda x, y: x, dims={"y": ("n", 3)})
+    assert message(f, X, tn.ones(3)).startswith(
+        "jit of <lambda>: dims gives 2 extents for y, which has 1 axes.\n"
+    )
+    assert message(f, X, W).startswith("jit of <lambda>: axis 1 of y is 128, but dims says 3.\n")
+    assert message(tn.jit, lambda x: x, dims={"x": (1.5,)}).startswith(
+        "jit: an extent of x in dims must be an integer, but a float came."
+    )
 
 
 def test_if_on_a_traced_tensor():
@@ -344,7 +404,7 @@ def test_jit_arguments():
         "  Pass something hashable: a number, a string, a tuple, a function."
     )
     assert message(tn.jit(lambda x: x, dims={"x": ("n", 4)}), tn.ones((3, 5))) == (
-        "jit of <lambda>: axis 1 of an argument is 5, but dims says 4.\n  called at test_errors.py:N"
+        "jit of <lambda>: axis 1 of x is 5, but dims says 4.\n  called at test_errors.py:N"
     )
     assert message(
         tn.jit(lambda x, y: x + y, dims={"x": ("n",), "y": ("n",)}), tn.ones(3), tn.ones(4)
