@@ -1,7 +1,6 @@
 // The statements of a leaf, and votes before work that few elements need.
 #include "tenfold/plan/lowering.h"
 
-
 namespace tenfold::plan {
 namespace {
 
@@ -90,7 +89,8 @@ std::vector<Lowering::Vote> Lowering::find_votes(const IntList& list) {
         const bool only = std::ranges::all_of(users_[i], [&](int u) {
           if (guarded.contains(u)) return true;
           const Inst& s = inst(u);
-          return chosen.contains(u) && s.inputs[1].inst == i && s.inputs[0].inst != i && s.inputs[2].inst != i;
+          return chosen.contains(u) && s.inputs[1].inst == i && s.inputs[0].inst != i &&
+                 s.inputs[2].inst != i;
         });
         if (!only || op(i).node == nullptr) continue;
         guarded.insert(i);
