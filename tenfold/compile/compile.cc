@@ -66,6 +66,16 @@ using State = Maker::Parts;
 
 // ---- from the plan to a program
 
+// Does a block pass over a part of its work by where it lies?
+bool is_uneven(const tile::Kernel& kernel, const tile::Body& body) {
+  return std::ranges::any_of(body, [&](const tile::Item& item) {
+    if (const auto* loop = std::get_if<std::unique_ptr<tile::Loop>>(&item))
+      return is_uneven(kernel, (*loop)->body);
+    const auto* vote = std::get_if<std::unique_ptr<tile::If>>(&item);
+    return vote && (kernel.values[(*vote)->mask.value].axes.empty() || is_uneven(kernel, (*vote)->body));
+  });
+}
+
 class ProgramBuilder {
  public:
   explicit ProgramBuilder(State& state) : state_(state) {}
@@ -110,6 +120,7 @@ class ProgramBuilder {
                                   .buffers = launch->buffers,
                                   .blocks = tile::blocks(*launch->kernel),
                                   .serial = launch->cost.serial,
+                                  .uneven = is_uneven(*launch->kernel, launch->kernel->body),
                                   .seconds = launch->cost.seconds,
                                   .bytes = launch->cost.bytes_read + launch->cost.bytes_written}});
       } else if (const auto* copy = std::get_if<plan::Copy>(&step.what)) {

@@ -311,7 +311,8 @@ struct Program::Run {
       if (launch.serial)
         run_range(&ranges, 0, count);
       else
-        parallel_ranges(count, run_range, &ranges, launch.seconds / static_cast<double>(pieces));
+        parallel_ranges(count, run_range, &ranges,
+                        launch.uneven ? launch.seconds / static_cast<double>(pieces) : 0);
     }
     if (profile) profile->add(launch.name, seconds_since(start), launch.bytes);
   }

@@ -28,6 +28,7 @@ struct LaunchStep {
   std::vector<int> buffers;  // one per kernel argument
   Dim blocks;
   bool serial = false;  // runs on the calling thread: a fork costs more than it gives
+  bool uneven = false;  // blocks may take very different times: threads take them as they come
   double seconds = 0;   // predicted; a launch of more than kPieceSeconds is run in pieces
   double bytes = 0;     // predicted, read and written beyond the cache; for the profile
 };
