@@ -14,6 +14,7 @@
 #include "tenfold/base/hash.h"
 #include "tenfold/base/knobs.h"
 #include "tenfold/compile/donate.h"
+#include "tenfold/ir/build.h"
 #include "tenfold/ir/eval.h"
 #include "tenfold/ir/text.h"
 #include "tenfold/plan/text.h"
@@ -42,6 +43,7 @@ struct Executable::Parts {
   std::vector<SymbolSource> symbols;
   std::vector<Placement> placements;
   std::vector<std::pair<int, int>> donated;
+  std::vector<Laid> laid;
   std::vector<std::string> notes;
   std::vector<PassTime> times;
   int64_t interpreted = 0;
@@ -86,11 +88,14 @@ class ProgramBuilder {
     for (const auto& [kernel, index] : order_) kernels.push_back(kernel);
     codes_ = kernels.empty() ? std::vector<Code>() : state_.target->compile(kernels);
     std::vector<Slot> slots;
+    auto inputs = static_cast<int>(state_.graph.parameters.size());
     for (const plan::Buffer& b : state_.plan.buffers) {
-      const auto kind = b.kind == plan::Buffer::Kind::input    ? Slot::Kind::input
-                        : b.kind == plan::Buffer::Kind::output ? Slot::Kind::output
-                                                               : Slot::Kind::temporary;
-      slots.push_back({kind, b.index, volume(b.type.shape) * size_of(b.type.dtype), b.name});
+      const bool laid = b.kind == plan::Buffer::Kind::laid;
+      const auto kind = laid || b.kind == plan::Buffer::Kind::input ? Slot::Kind::input
+                        : b.kind == plan::Buffer::Kind::output      ? Slot::Kind::output
+                                                                    : Slot::Kind::temporary;
+      slots.push_back(
+          {kind, laid ? inputs++ : b.index, volume(b.type.shape) * size_of(b.type.dtype), b.name});
     }
     std::vector<std::string> symbols;
     for (const SymbolSource& s : state_.symbols) symbols.push_back(s.symbol.name);
@@ -198,6 +203,12 @@ void check_fits(const plan::Plan& plan, const State& s) {
   };
   compare(plan::Buffer::Kind::input, "input", s.graph.parameters);
   compare(plan::Buffer::Kind::output, "output", s.graph.results);
+  for (const plan::Buffer& b : plan.buffers)
+    if (b.kind == plan::Buffer::Kind::laid && std::ranges::count(s.options.fixed, b.index) == 0)
+      user_error(
+          "the plan lays out input {} ahead, but it is an argument: only what the function captures is the same "
+          "in every call",
+          b.index);
   for (const auto& [name, symbol] : plan::symbols_of(plan))
     if (std::ranges::none_of(s.symbols, [&](const SymbolSource& x) { return x.symbol.name == name; }))
       user_error("the plan does not fit the program: it uses the symbol {}, which the program has not", name);
@@ -239,15 +250,19 @@ void set_nodes(plan::Plan& plan, const std::vector<NodeRef>& order, std::string_
 
 // A large graph is planned once: its plan is kept on disk, under all that it depends on.
 plan::Plan plan_of(const State& s) {
-  const plan::Options options{.allow = s.options.allow, .fuse = s.options.fuse, .donate = s.options.donate};
+  // A device's local memory and its coalesced reads want another order than a core's loops have.
+  const plan::Options options{.allow = s.options.allow,
+                              .fuse = s.options.fuse,
+                              .donate = s.options.donate,
+                              .fixed = s.machine->warp_bytes > 0 ? std::vector<int>() : s.options.fixed};
   constexpr size_t kLarge = 100;  // nodes
   DiskCache& cache = disk_cache();
   const std::vector<NodeRef> order = topological(s.core.results);
   if (cache.folder().empty() || order.size() < kLarge) return plan::make_plan(s.core, *s.machine, options);
   static const std::string planner = file_stamp(file_of(reinterpret_cast<void*>(&plan::make_plan)));
   const std::string key =
-      digest(fmt::format("plan {} {} {} {} {}\n{}", planner, hash(*s.machine), fmt::join(options.allow, ","),
-                         options.fuse, options.donate, print(s.core)));
+      digest(fmt::format("plan {} {} {} {} {} {}\n{}", planner, hash(*s.machine), fmt::join(options.allow, ","),
+                         options.fuse, options.donate, options.fixed, print(s.core)));
   if (const auto kept = cache.load(key)) try {
       const size_t line = kept->find('\n');
       plan::Plan plan = plan::parse_plan(kept->substr(line + 1));
@@ -260,6 +275,22 @@ plan::Plan plan_of(const State& s) {
   return plan;
 }
 
+// What is laid out before the first call: each a program of its own, which equal weights of many programs
+// share.
+void compile_laid(State& s) {
+  for (const plan::Buffer& b : s.plan.buffers) {
+    if (b.kind != plan::Buffer::Kind::laid) continue;
+    const Type& from = s.graph.parameters[b.index]->type();
+    const NodeRef input = build::parameter(0, from);
+    const Graph graph{{input}, {plan::laid(input, b.layout, b.type.shape)}, {}};
+    Options options;
+    options.device = s.options.device;
+    s.laid.push_back({b.index, compile(graph, options)});
+    s.notes.push_back(fmt::format("{} {} is laid out ahead, in the order in which it is read: {}, kept",
+                                  s.plan.buffers[b.index].name, from.str(), b.type.str()));
+  }
+}
+
 void run_plan(State& s) {
   if (s.options.plan.empty()) {
     s.plan = plan_of(s);
@@ -268,6 +299,7 @@ void run_plan(State& s) {
     s.plan = plan::parse_plan(s.options.plan);
     check_fits(s.plan, s);
   }
+  compile_laid(s);
   Donations donations = check_donations(s.plan, s.options.donate);
   s.donated = std::move(donations.safe);
   s.notes.insert(s.notes.end(), donations.notes.begin(), donations.notes.end());
@@ -540,6 +572,7 @@ const Program* Executable::program() const { return parts_->program.get(); }
 const std::shared_ptr<Target>& Executable::target() const { return parts_->target; }
 const std::vector<SymbolSource>& Executable::symbols() const { return parts_->symbols; }
 const std::vector<std::pair<int, int>>& Executable::donated() const { return parts_->donated; }
+const std::vector<Laid>& Executable::laid() const { return parts_->laid; }
 const std::vector<std::string>& Executable::notes() const { return parts_->notes; }
 int64_t Executable::interpreted() const { return parts_->interpreted; }
 const std::vector<PassTime>& Executable::times() const { return parts_->times; }

@@ -21,6 +21,7 @@ struct Options {
   bool interpret = false;                        // run on the reference interpreter; explain counts it
   std::string plan = {};       // text of a plan (plan/text.h) to run instead of the planner's
   std::string device = "cpu";  // where the arguments and the results lie
+  std::vector<int> fixed = {};  // parameters that are the same in every call: they may be laid out ahead
   friend bool operator==(const Options&, const Options&) = default;
 };
 
@@ -38,6 +39,14 @@ struct SymbolSource {
   int axis = -1;
 };
 
+class Executable;
+
+// A further input of a compiled graph: what `layout` makes of parameter `from`, a fixed one.
+struct Laid {
+  int from = -1;
+  std::shared_ptr<const Executable> layout;
+};
+
 // A compiled graph. Immutable: any number of threads may run it at once.
 class Executable {
  public:
@@ -45,8 +54,8 @@ class Executable {
 
   // Inputs and outputs lie on the device, where addresses are opaque (runtime/device.h).
   Device* device() const;  // null: the host
-  // Outputs that are set are written in place (see Program::run), the others allocated. `symbols`: one value
-  // for each of symbols().
+  // Inputs: the graph's parameters, then laid(). Outputs that are set are written in place (see
+  // Program::run), the others allocated. `symbols`: one value for each of symbols().
   void run(std::span<void* const> inputs, std::span<const int64_t> symbols,
            std::span<BufferRef> outputs) const;
 
@@ -60,6 +69,7 @@ class Executable {
   const std::vector<SymbolSource>& symbols() const;  // sorted by name
   const std::vector<std::pair<int, int>>& donated()
       const;  // the donations that are safe: run() may get such an output set to its input
+  const std::vector<Laid>& laid() const;
   const std::vector<std::string>& notes() const;  // why a donation needs a copy, say
   int64_t interpreted() const;                    // nodes that the interpreter runs; 0 unless asked for
   const std::vector<PassTime>& times() const;

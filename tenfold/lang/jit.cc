@@ -19,6 +19,21 @@ Nodes outside_leaves(const Traced& traced) {
   return out;
 }
 
+// What a layout makes of a captured array, shared by all functions that captured it and read it in this order.
+// Each of them keeps the array, so its address stands for it as long as there is what was made of it.
+BufferRef laid_out(void* captured, const std::shared_ptr<const compile::Executable>& layout) {
+  static auto* const mutex = new std::mutex;
+  static auto* const known = new std::map<std::pair<void*, const void*>, std::weak_ptr<Buffer>>;
+  const std::lock_guard lock(*mutex);
+  std::erase_if(*known, [](const auto& entry) { return entry.second.expired(); });
+  std::weak_ptr<Buffer>& shared = (*known)[{captured, layout.get()}];
+  if (BufferRef found = shared.lock()) return found;
+  std::vector<BufferRef> made(1);
+  layout->run(std::array{captured}, {}, made);
+  shared = made[0];
+  return made[0];
+}
+
 }  // namespace
 
 Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& types,
@@ -30,6 +45,7 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
       traced.results[k] = build::convert(traced.results[k], Dtype::f32);
 
   Graph graph;
+  compile::Options compile_options;
   std::vector<std::pair<NodeRef, NodeRef>> replace;
   const auto bind_parameter = [&](const NodeRef& node) {
     graph.parameters.push_back(build::parameter(static_cast<int64_t>(replace.size()), node->type()));
@@ -47,11 +63,11 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
           value->where.str(), where.str(), device_name(device_));
     captured_data_.push_back(address_on(device_, *value, captured_copies_));
     captured_.push_back(std::move(value));
+    compile_options.fixed.push_back(static_cast<int>(graph.parameters.size()));
     bind_parameter(leaf);
   }
   graph.results = build::substitute(traced.results, replace);
 
-  compile::Options compile_options;
   compile_options.allow = options.allow;
   if (device_) compile_options.device = device_->name();
   compile_options.plan = options.plan;
@@ -69,6 +85,12 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
     results_.push_back(std::make_shared<const Type>(result->type()));
   executable_ = compile::compile(graph, compile_options);
   has_symbols_ = !executable_->symbols().empty();
+}
+
+// At the first call: to explain a function runs nothing.
+void Compiled::lay_out() const {
+  for (const compile::Laid& laid : executable_->laid())
+    laid_.push_back(laid_out(captured_data_[static_cast<size_t>(laid.from) - arguments_.size()], laid.layout));
 }
 
 std::vector<int64_t> Compiled::bind(std::span<const Argument> arguments, Location where) const {
@@ -98,13 +120,15 @@ std::vector<int64_t> Compiled::bind(std::span<const Argument> arguments, Locatio
 
 Tensors Compiled::operator()(std::span<const Argument> arguments, Location where) const {
   constexpr size_t kFew = 24;
-  const size_t count = arguments.size() + captured_data_.size();
+  std::call_once(laid_once_, [&] { lay_out(); });
+  const size_t given = arguments.size() + captured_data_.size(), count = given + laid_.size();
   std::array<void*, kFew> few;
   std::vector<void*> many;
   void** inputs = few.data();
   if (count > kFew) many.resize(count), inputs = many.data();
   for (size_t i = 0; i < arguments.size(); ++i) inputs[i] = const_cast<void*>(arguments[i].data);
   std::ranges::copy(captured_data_, inputs + arguments.size());
+  for (size_t k = 0; k < laid_.size(); ++k) inputs[given + k] = laid_[k]->data();
   std::vector<BufferRef> staged;
   if (device_) stage_numbers(arguments, inputs, staged);
 

@@ -44,6 +44,7 @@ class Compiled {
 
  private:
   std::vector<int64_t> bind(std::span<const Argument>, Location) const;
+  void lay_out() const;
   void stage_numbers(std::span<const Argument>, void** inputs, std::vector<BufferRef>& staged) const;
 
   std::string name_;
@@ -51,6 +52,8 @@ class Compiled {
   std::vector<ValueRef> captured_;  // values of the graph's further parameters
   std::vector<void*> captured_data_;
   std::vector<BufferRef> captured_copies_;  // of numbers that were captured, on the device
+  mutable std::once_flag laid_once_;
+  mutable std::vector<BufferRef> laid_;  // of captured values, in the order in which they are read
   Device* device_ = nullptr;
   std::vector<std::shared_ptr<const Type>> results_;
   bool has_symbols_ = false;

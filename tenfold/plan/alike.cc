@@ -48,6 +48,7 @@ Alike::Alike(const Flat& flat) : flat_(flat) {
     Op& from = bare.emplace_back();
     from.kind = Op::Kind::leaf;
     from.type = op.type;
+    from.output = op.fixed ? 1 : 0;
     outside_.push_back(op.kind == Op::Kind::constant ? inside_.back() : numbers.of(from));
   }
 }

@@ -16,6 +16,8 @@ void collect(const Forms& forms, std::set<AtomId>& into) {
     for (const Term& t : f.terms) into.insert(t.atom);
 }
 
+constexpr double kGathered = -6;
+
 // What an element of a load or store is worth (below 0: costs) when vectors lie along `a`: neighbours in
 // memory are one instruction, records whose fields another axis takes all are shuffled, the rest is gathered.
 double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dims, AtomId a) {
@@ -28,7 +30,16 @@ double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dim
     if (step.is_const() && step.value() <= tile::kRecord && space.extent(b) == step &&
         stride(shape, dims, b) == Dim(1))
       return -1;
-  return -6;
+  return kGathered;
+}
+
+// What will be laid out for its kernel lies along whatever vectors it has: those of a result, if one is long.
+double laid_worth(const AtomSpace& space, const Axes& axes, const std::set<AtomId>& dims, AtomId a) {
+  constexpr double kLanes = 16;
+  const auto of_result = [&](AtomId b) { return std::ranges::find(axes.parallel, b) != axes.parallel.end(); };
+  const auto length = [&](AtomId b) { return static_cast<double>(space.extent(b).hint()); };
+  const bool long_result = std::ranges::any_of(dims, [&](AtomId b) { return of_result(b) && length(b) >= kLanes; });
+  return long_result && !of_result(a) ? kGathered : 2 * std::min(1.0, length(a) / kLanes);
 }
 
 // How often an inner product that sums along `a` loads this operand: once for each tile of the rows that it
@@ -148,7 +159,8 @@ Axes classify(const Flat& flat, const Instances& all) {
       if (!mine.contains(a)) continue;
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
-        const double worth = vector_worth(all.space, i.shape, i.dims, a);
+        const double worth =
+            may_lay(flat, all, i) ? laid_worth(all.space, axes, mine, a) : vector_worth(all.space, i.shape, i.dims, a);
         score += volume * worth * (worth < 0 ? rounds(all, products, static_cast<int>(n), a) : 1);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);

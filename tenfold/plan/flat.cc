@@ -124,7 +124,7 @@ bool inside(const Flat& flat, int scope, int ancestor) {
   return ancestor < 0;
 }
 
-Flat flatten(const Graph& graph) {
+Flat flatten(const Graph& graph, const std::vector<int>& fixed) {
   Flattener f;
   Frame frame;
   for (const NodeRef& p : graph.parameters) {
@@ -132,6 +132,7 @@ Flat flatten(const Graph& graph) {
     frame[p.get()] = op;
     f.flat.parameters.push_back(op);
   }
+  for (const int p : fixed) f.flat.ops[f.flat.parameters[p]].fixed = true;
   f.flat.results = f.body(graph, frame, -1, -1);
   for (size_t u = 0; u < f.flat.units.size(); ++u) {
     Unit& unit = f.flat.units[u];

@@ -28,6 +28,7 @@ struct Op {
   int next = -1;   // carry: the op that makes its next value
   Type type;
   bool is_unit_output = false;  // may be needed outside its unit
+  bool fixed = false;           // leaf: the same in every call
 };
 
 struct Scope {
@@ -53,7 +54,7 @@ struct Flat {
   std::vector<int> results;     // op per result
 };
 
-Flat flatten(const Graph&);
+Flat flatten(const Graph&, const std::vector<int>& fixed = {});  // fixed: parameters that are the same in every call
 
 bool inside(const Flat&, int scope, int ancestor);  // scope == ancestor or within it
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tenfold/plan/instances.h"
+#include "tenfold/plan/lay.h"
 #include "tenfold/tile/machine.h"
 #include "tenfold/tile/program.h"
 
@@ -55,6 +56,7 @@ struct Lowered {
   tile::Kernel kernel;
   std::vector<int> buffers;  // per argument: the op it loads or stores
   std::string loops;         // the loop string: capitals parallel, as explain prints it
+  std::map<size_t, Layout> laid = {};  // arguments that are read in another order than the op's
 };
 Lowered lower(const Flat&, const Instances&, const Choice&, const tile::Machine&);
 

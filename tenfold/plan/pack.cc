@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "tenfold/plan/lay.h"
 #include "tenfold/plan/online.h"
 
 namespace tenfold::plan {
@@ -88,12 +89,12 @@ bool sums_bytes(const Flat& flat, const Instances& all, const Inst& x) {
 }
 
 // Operands that vectors would gather, again in each turn of a loop that they do not depend on.
-std::set<int> gathered(const Instances& all, const std::vector<InnerProduct>& products, const Axes& axes) {
+std::set<int> gathered(const Flat& flat, const Instances& all, const std::vector<InnerProduct>& products, const Axes& axes) {
   std::set<int> found;
   for (const InnerProduct& x : products)
     for (const int operand : x.operands) {
       const Inst& p = all.insts[operand];
-      if (p.kind != Inst::Kind::load || !has(p.dims, axes.vector)) continue;
+      if (p.kind != Inst::Kind::load || !has(p.dims, axes.vector) || may_lay(flat, all, p)) continue;
       const bool again = std::ranges::any_of(
           axes.sequential, [&](AtomId a) { return x.result.contains(a) && !has(p.dims, a); });
       if (again && !(stride(p.shape, p.dims, axes.vector) == Dim(1))) found.insert(operand);
@@ -108,7 +109,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
   if (!axes.time.empty() || axes.vector < 0) return {};
   std::vector<Packing> out;
   const std::vector<InnerProduct> products = inner_products(flat, all);
-  if (std::set<int> found = gathered(all, products, axes); !found.empty()) {
+  if (std::set<int> found = gathered(flat, all, products, axes); !found.empty()) {
     out.push_back({all, first_choice(flat, all, axes, machine, unroll)});
     out.back().choice.packed = std::move(found);
   }
@@ -181,8 +182,9 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
       std::erase(order, a);
       if (a >= 0 && p.choice.atoms[a].loop) order.insert(order.begin(), a);
     }
-    p.choice.packed = gathered(p.all, inner_products(flat, p.all), mine);
-    p.choice.packed.insert(site.operands.begin(), site.operands.end());
+    p.choice.packed = gathered(flat, p.all, inner_products(flat, p.all), mine);
+    for (const int operand : site.operands)
+      if (quad > 1 || !may_lay(flat, p.all, p.all.insts[operand])) p.choice.packed.insert(operand);
     p.choice.around = around;
     if (four >= 0) {
       p.choice.quad = four;
@@ -203,6 +205,8 @@ std::optional<Packing> by_pieces(const Flat& flat, const Instances& all, const A
   if (!axes.time.empty() || axes.vector < 0 || !all.space.extent(axes.vector).is_const()) return {};
   const std::vector<InnerProduct> products = inner_products(flat, all);
   if (products.size() != 1 || !products[0].result.contains(axes.vector)) return {};
+  for (const int operand : products[0].operands)
+    if (has(all.insts[operand].dims, axes.vector) && may_lay(flat, all, all.insts[operand])) return {};
   AtomId longest = -1;
   for (AtomId a : products[0].summed)
     if (longest < 0 || extent(all, a) > extent(all, longest)) longest = a;
@@ -256,7 +260,7 @@ std::optional<Packing> by_blocks(const Flat& flat, const Instances& all, const A
   std::erase(mine.sequential, blocks);
   mine.time = {blocks};
   p.choice = first_choice(flat, p.all, mine, machine, unroll);
-  p.choice.packed = gathered(p.all, inner_products(flat, p.all), mine);
+  p.choice.packed = gathered(flat, p.all, inner_products(flat, p.all), mine);
   p.choice.around = blocks;
   p.choice.online = true;
   return p;

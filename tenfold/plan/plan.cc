@@ -127,7 +127,7 @@ Graph split_reductions(const Graph& graph) {
 class Planner {
  public:
   Planner(const Graph& graph, const tile::Machine& machine, const Options& options)
-      : graph_(graph), machine_(machine), options_(options), flat_(flatten(graph)), alike_(flat_) {
+      : graph_(graph), machine_(machine), options_(options), flat_(flatten(graph, options.fixed)), alike_(flat_) {
     n_ = flat_.units.size();
     unit_users_.resize(n_);
     for (size_t u = 0; u < n_; ++u)
@@ -305,6 +305,9 @@ class Planner {
       auto attempt_on = [&](const Instances& all, const Choice& c) {
         try {
           Lowered l = lower(flat_, all, c, machine_);
+          for (size_t a = 0; a < l.buffers.size(); ++a)
+            if (flat_.ops[static_cast<size_t>(l.buffers[a])].fixed)
+              if (auto layout = lay_out(l.kernel, a)) l.laid.emplace(a, *std::move(layout));
           Cost cost = cost_of(l.kernel, machine_);
           const bool fits = tile::scratch_bytes(l.kernel) <= machine_.cache;
           if (best.lowered.buffers.empty() || fits > best.fits ||
@@ -766,7 +769,12 @@ class Planner {
     Launch l;
     for (size_t a = 0; a < ops.size(); ++a)
       if (!c.lowered.kernel.args[a].output) materialise(ops[a], plan, buffer);
-    for (int o : ops) {
+    for (size_t a = 0; a < ops.size(); ++a) {
+      const int o = ops[a];
+      if (const auto laid = c.lowered.laid.find(a); laid != c.lowered.laid.end()) {
+        l.buffers.push_back(laid_buffer(o, c.lowered.kernel.args[a].shape, laid->second, plan));
+        continue;
+      }
       if (!buffer.contains(o)) buffer[o] = temporary(plan, flat_.ops[o].type, "t" + std::to_string(o));
       l.buffers.push_back(buffer.at(o));
     }
@@ -793,7 +801,22 @@ class Planner {
     l.cost = c.cost;
     l.loops = c.lowered.loops;
     plan.seconds += c.cost.seconds;
-    plan.steps.push_back({std::move(l)});
+    plan.steps.emplace_back().what = std::move(l);
+  }
+
+  // One array for all kernels that read an input in the same order.
+  int laid_buffer(int op, const Shape& shape, const Layout& layout, Plan& plan) const {
+    const auto index = static_cast<int>(std::ranges::find(flat_.parameters, op) - flat_.parameters.begin());
+    const auto found = std::ranges::find_if(plan.buffers, [&](const Buffer& b) {
+      return b.kind == Buffer::Kind::laid && b.index == index && b.type.shape == shape && b.layout == layout;
+    });
+    if (found != plan.buffers.end()) return static_cast<int>(found - plan.buffers.begin());
+    plan.buffers.push_back({{flat_.ops[op].type.dtype, shape},
+                            Buffer::Kind::laid,
+                            index,
+                            plan.buffers[index].name + "_laid",
+                            layout});
+    return static_cast<int>(plan.buffers.size()) - 1;
   }
 
   // The last two operations that are not moves: enough to recognise it in a profile.

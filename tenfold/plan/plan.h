@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "tenfold/plan/lay.h"
 #include "tenfold/tile/machine.h"
 #include "tenfold/tile/program.h"
 
@@ -15,9 +16,15 @@ namespace tenfold::plan {
 
 struct Buffer {
   Type type;
-  enum class Kind : uint8_t { input, output, temporary } kind = Kind::temporary;
+  enum class Kind : uint8_t {
+    input,
+    output,
+    temporary,
+    laid,  // made of a fixed input before the first call
+  } kind = Kind::temporary;
   int index = -1;  // which parameter or result of the graph; a result that is a parameter is a copy step
   std::string name;
+  Layout layout = {};  // laid
 };
 
 struct Cost {
@@ -83,6 +90,7 @@ struct Options {
   std::vector<std::string> allow;  // grants: "online", "factor"
   bool fuse = true;
   std::vector<std::pair<int, int>> donate;  // parameter -> result
+  std::vector<int> fixed = {};              // parameters that are the same in every call
 
   bool granted(std::string_view name) const { return std::ranges::find(allow, name) != allow.end(); }
 };

@@ -3,6 +3,7 @@
 #include "tenfold/plan/text.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 #include <unordered_map>
 
@@ -65,6 +66,7 @@ class Printer {
       buffers_.push_back(names.make(b.name, "buffer"));
       const std::string kind = b.kind == Buffer::Kind::input    ? fmt::format("input {}", b.index)
                                : b.kind == Buffer::Kind::output ? fmt::format("output {}", b.index)
+                               : b.kind == Buffer::Kind::laid   ? text_of(b)
                                                                 : "temporary";
       line(fmt::format("buffer {}: {} {}", buffers_.back(), b.type.str(), kind));
     }
@@ -77,6 +79,19 @@ class Printer {
   }
 
  private:
+  // laid 1 of [1024,1024] at [d1, 64*d0 + d2]
+  static std::string text_of(const Buffer& b) {
+    std::string places;
+    for (const Form& f : b.layout.at) {
+      std::string place;
+      for (const Term& t : f.terms)
+        place += fmt::format("{}{}d{}", place.empty() ? "" : " + ",
+                             t.coef == Dim(1) ? "" : fmt::format("{}*", t.coef.value()), t.atom);
+      places += fmt::format("{}{}", places.empty() ? "" : ", ", place.empty() ? "0" : place);
+    }
+    return fmt::format("laid {} of {} at [{}]", b.index, str(b.layout.from), places);
+  }
+
   void line(std::string_view text) { text_.append(2 * depth_, ' ').append(text).append("\n"); }
 
   void print(const std::vector<Step>& steps) {
@@ -252,13 +267,46 @@ class Parser {
       made.index = static_cast<int>(index);
       return true;
     };
-    if (!kind("input", Buffer::Kind::input) && !kind("output", Buffer::Kind::output) &&
-        !lexer_.accept("temporary"))
-      lexer_.fail("expected 'input', 'output' or 'temporary'");
+    if (kind("laid", Buffer::Kind::laid))
+      made.layout = layout();
+    else if (!kind("input", Buffer::Kind::input) && !kind("output", Buffer::Kind::output) &&
+             !lexer_.accept("temporary"))
+      lexer_.fail("expected 'input', 'output', 'laid' or 'temporary'");
     if (!buffers_.emplace(made.name, static_cast<int>(plan_.buffers.size())).second)
       lexer_.fail(token, fmt::format("two buffers are named '{}'", made.name));
     buffer_places_.push_back(token);
     plan_.buffers.push_back(std::move(made));
+  }
+
+  Layout layout() {
+    Layout made;
+    lexer_.expect("of");
+    lexer_.expect("[");
+    lexer_.list("]", [&] { made.from.push_back(dim()); });
+    lexer_.expect("at");
+    lexer_.expect("[");
+    lexer_.list("]", [&] { made.at.push_back(place()); });
+    return made;
+  }
+
+  Form place() {  // 64*d0 + d2, or 0
+    Form form = Form::point();
+    do {
+      int64_t coef = 1;
+      if (lexer_.peek().kind != TokenKind::identifier) {
+        coef = lexer_.integer("a number or an axis");
+        if (coef == 0) return form;
+        lexer_.expect("*");
+      }
+      const Token token = lexer_.peek();
+      const std::string axis = lexer_.identifier("an axis");
+      AtomId number = 0;
+      const auto [end, error] = std::from_chars(axis.data() + 1, axis.data() + axis.size(), number);
+      if (axis[0] != 'd' || error != std::errc() || end != axis.data() + axis.size())
+        lexer_.fail(token, fmt::format("expected d0, d1, ..., not '{}'", axis));
+      form.terms.push_back({number, coef});
+    } while (lexer_.accept("+"));
+    return form;
   }
 
   int buffer() {

@@ -198,8 +198,9 @@ class Verifier {
     if (!complaints_.empty()) return std::move(complaints_);  // what follows trusts every number
     State state;
     for (const Buffer& b : plan_.buffers) {
-      state.known.push_back(b.kind == Buffer::Kind::input);
-      state.locked.push_back(b.kind == Buffer::Kind::input ? "an input" : "");
+      const bool given = b.kind == Buffer::Kind::input || b.kind == Buffer::Kind::laid;
+      state.known.push_back(given);
+      state.locked.push_back(given ? "an input" : "");
     }
     for_each_step(plan_, [&](const Step& step, int number) {
       step_ = number;
@@ -246,7 +247,7 @@ class Verifier {
     for (size_t b = 0; b < plan_.buffers.size(); ++b) {
       const Buffer& buffer = plan_.buffers[b];
       buffer_ = static_cast<int>(b);
-      if (buffer.kind == Buffer::Kind::temporary) continue;
+      if (buffer.kind == Buffer::Kind::temporary || buffer.kind == Buffer::Kind::laid) continue;
       ++counts[buffer.kind];
       if (!seen.try_emplace({buffer.kind, buffer.index}, buffer_).second)
         complain("{} {} stands twice", kind(buffer), buffer.index);
@@ -256,6 +257,18 @@ class Verifier {
       if (key.second < 0 || key.second >= counts[key.first])
         complain("{} {} is one of {}: they are counted from 0", kind(plan_.buffers[b]), key.second,
                  counts[key.first]);
+    }
+    for (size_t b = 0; b < plan_.buffers.size(); ++b) {
+      const Buffer& buffer = plan_.buffers[b];
+      if (buffer.kind != Buffer::Kind::laid) continue;
+      buffer_ = static_cast<int>(b);
+      const auto input = seen.find({Buffer::Kind::input, buffer.index});
+      if (input == seen.end())
+        complain("there is no input {} to lay out", buffer.index);
+      else if (const Type& from = type(input->second); buffer.type.dtype != from.dtype)
+        complain("it is {}, but {} is {}", buffer.type.str(), name(input->second), from.str());
+      else if (const std::string why = complaint(buffer.layout, buffer.type.shape, from.shape); !why.empty())
+        complain("{} cannot be laid out like this: {}", name(input->second), why);
     }
     buffer_ = -1;
   }

@@ -94,6 +94,12 @@ struct Machinist {
   }
 };
 
+Array laid(const plan::Buffer& b, const Array& input) {
+  const NodeRef x = parameter(0, {b.type.dtype, Shape(input.shape.begin(), input.shape.end())});
+  const std::vector<Array> inputs{input};
+  return evaluate({{x}, {plan::laid(x, b.layout, b.type.shape)}, {}}, inputs)[0];
+}
+
 // The number of launches; `read`: bytes beyond the cache.
 int check(const Graph& g, const tile::Machine& machine, const plan::Options& options, double tolerance,
           double* read = nullptr) {
@@ -106,8 +112,9 @@ int check(const Graph& g, const tile::Machine& machine, const plan::Options& opt
     if (auto* l = std::get_if<plan::Launch>(&s.what); l && read) *read += l->cost.bytes_read;
   Machinist m{p, {}};
   for (const plan::Buffer& b : p.buffers)
-    m.buffers.push_back(b.kind == plan::Buffer::Kind::input ? inputs[b.index]
-                                                            : Array(b.type.dtype, const_shape(b.type.shape)));
+    m.buffers.push_back(b.kind == plan::Buffer::Kind::input  ? inputs[b.index]
+                        : b.kind == plan::Buffer::Kind::laid ? laid(b, inputs[b.index])
+                                                             : Array(b.type.dtype, const_shape(b.type.shape)));
   m.run(p.steps);
   if (getenv("TENFOLD_SHOW"))
     for (const plan::Step& s : p.steps)
@@ -408,6 +415,39 @@ TEST(Plan, SharedOperandsArePacked) {
   NodeRef q = in(0, {3, 40, 64}), k = in(1, {3, 64, 50});
   check({{q, k}, {reduce("sum", contract(q, k, "bmk,bkn->bmn"), {2})}, {}}, "generic", true, 1e-4);
 }
+// What is the same in every call is laid out in the order of its reading, and not packed in each.
+TEST(Plan, FixedOperandsAreLaidOutAhead) {
+  struct Case {
+    Shape x, w;
+    std::string spec;
+    Dtype dtype = Dtype::f32;
+    std::string shape;  // of what is laid out; empty: it lies well
+  };
+  const std::vector<Case> cases = {
+      {{48, 96}, {96, 128}, "ik,kj->ij", Dtype::f32, "f32[2,96,64]"},
+      {{48, 96}, {128, 96}, "ik,jk->ij", Dtype::f32, "f32[2,96,64]"},    // transposed
+      {{48, 96}, {96, 100}, "ik,kj->ij", Dtype::f32, "f32[2,96,64]"},    // ragged: zeros beside it
+      {{48, 96}, {96, 64}, "ik,kj->ij", Dtype::f32, ""},                 // in order as it is
+      {{48, 96}, {96, 65}, "ik,kj->ij", Dtype::f32, ""},                 // twice as large with its zeros
+      {{3, 20, 24}, {3, 24, 128}, "bik,bkj->bij", Dtype::f32, "f32[3,2,24,64]"},
+      {{48, 96}, {96, 128}, "ik,kj->ij", Dtype::bf16, "bf16[2,96,64]"},  // converted when packed
+      {{6, 512}, {512, 10}, "ik,kj->ij", Dtype::f32, "f32[2,8,5,64]"},   // vectors along the sum
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.spec + str(c.w));
+    const NodeRef x = in(0, c.x, c.dtype), w = in(1, c.w, c.dtype);
+    const Graph g{{x, w}, {build::contract(x, w, c.spec)}, {}};
+    plan::Options options;
+    options.fixed = {1};
+    const tile::Machine& m = tile::machine("avx512");
+    std::string found;
+    for (const plan::Buffer& b : plan::make_plan(g, m, options).buffers)
+      if (b.kind == plan::Buffer::Kind::laid) found += b.type.str();
+    EXPECT_EQ(found, c.shape);
+    EXPECT_EQ(check(g, m, options, c.dtype == Dtype::bf16 ? 0.02 : 1e-4), 1);
+  }
+}
+
 TEST(Plan, InnerProductsOfMapsAreTiledAndPacked) {
   // What is said of contractions holds for any reduction of maps over operands that each lack an axis.
   const auto text = [](const Graph& g) {

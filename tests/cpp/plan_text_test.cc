@@ -389,7 +389,7 @@ TEST_F(PlanReplay, ErrorsInFull) {
        {"input 0", "input 1", "p.ten:3:10: input 1 is one of 1: they are counted from 0"},
        {"input 0", "input -1", "p.ten:3:28: there is no input -1"},
        {"output 1", "output 0", "p.ten:5:10: output 0 stands twice"},
-       {"output 1", "", "p.ten:6:3: expected 'input', 'output' or 'temporary'"},
+       {"output 1", "", "p.ten:6:3: expected 'input', 'output', 'laid' or 'temporary'"},
        {"buffer t", "buffer x", "p.ten:6:10: two buffers are named 'x'"},
        {"buffer t: f32", "buffer t: f33", "p.ten:6:13: there is no dtype named 'f33'"},
        {"buffer t: f32[100]", "buffer t: f32[n]", "p.ten:6:17: the symbol 'n' has not been declared"},

@@ -88,6 +88,12 @@ std::vector<Array> random_inputs(const Graph& g, uint64_t seed) {
 std::vector<Array> run(const compile::Executable& e, std::vector<Array>& inputs) {
   std::vector<void*> data;
   for (Array& a : inputs) data.push_back(a.bytes.data());
+  std::vector<BufferRef> laid(e.laid().size());
+  for (size_t k = 0; k < laid.size(); ++k) {
+    const compile::Laid& l = e.laid()[k];
+    l.layout->run(std::array{data[static_cast<size_t>(l.from)]}, {}, {&laid[k], 1});
+    data.push_back(laid[k]->data());
+  }
   const Nodes& results = e.graph().results;
   std::vector<BufferRef> buffers(results.size());
   e.run(data, {}, buffers);
@@ -143,8 +149,11 @@ TEST_P(RandomLlvm, AsInterpreted) {
       for (const bool fuse : {true, false}) {
         if (!fuse && static_cast<size_t>(seed) % isas.size() != n) continue;
         try {
-          const auto e =
-              compile::compile(r.graph, {.allow = {}, .donate = {}, .fuse = fuse, .interpret = false});
+          compile::Options options{.fuse = fuse};
+          for (size_t k = 0; k < inputs.size(); ++k)
+            if (seed >> k & 1) options.fixed.push_back(static_cast<int>(k));
+          const auto e = compile::compile(r.graph, options);
+          coverage.graphs["inputs laid out"] += !e->laid().empty();
           votes |= has_vote(e->plan().steps);
           expect_close(run(*e, inputs), want, isa + (fuse ? ", fused" : ", unfused"));
         } catch (const std::exception& error) {
@@ -158,6 +167,7 @@ TEST_P(RandomLlvm, AsInterpreted) {
 
 // Integers, and the largest and smallest, exactly; sums within the bound of a plain loop.
 TEST_P(RandomLlvm, Contractions) {
+  int laid = 0;
   const std::vector<std::string> isas = runnable_isas();
   for (int seed = first(kContractions); seed < last(kContractions) && !HasFailure(); ++seed) {
     const testing::RandomContraction r = testing::ContractionGenerator(seed).make();
@@ -168,14 +178,18 @@ TEST_P(RandomLlvm, Contractions) {
       if (!full() && static_cast<size_t>(seed) % isas.size() != n) continue;
       setenv("TENFOLD_ISA", isas[n].c_str(), 1);
       try {
-        const auto e =
-            compile::compile(r.graph, {.allow = {}, .donate = {}, .fuse = true, .interpret = false});
+        compile::Options options;
+        for (size_t k = 0; k < inputs.size(); ++k)
+          if (seed >> k & 1) options.fixed.push_back(static_cast<int>(k));
+        const auto e = compile::compile(r.graph, options);
+        laid += !e->laid().empty();
         EXPECT_EQ(testing::contraction_error(r, inputs, run(*e, inputs), want), "") << isas[n];
       } catch (const std::exception& error) {
         ADD_FAILURE() << isas[n] << ": " << error.what();
       }
     }
   }
+  fmt::print("{} with inputs laid out\n", laid);
 }
 
 // Along a random direction, for each parameter: the error of the quotient is that of its two step widths.
