@@ -206,7 +206,8 @@ void check_fits(const plan::Plan& plan, const State& s) {
   for (const plan::Buffer& b : plan.buffers)
     if (b.kind == plan::Buffer::Kind::laid && std::ranges::count(s.options.fixed, b.index) == 0)
       user_error(
-          "the plan lays out input {} ahead, but it is an argument: only what the function captures is the same "
+          "the plan lays out input {} ahead, but it is an argument: only what the function captures is the "
+          "same "
           "in every call",
           b.index);
   for (const auto& [name, symbol] : plan::symbols_of(plan))
@@ -260,9 +261,9 @@ plan::Plan plan_of(const State& s) {
   const std::vector<NodeRef> order = topological(s.core.results);
   if (cache.folder().empty() || order.size() < kLarge) return plan::make_plan(s.core, *s.machine, options);
   static const std::string planner = file_stamp(file_of(reinterpret_cast<void*>(&plan::make_plan)));
-  const std::string key =
-      digest(fmt::format("plan {} {} {} {} {} {}\n{}", planner, hash(*s.machine), fmt::join(options.allow, ","),
-                         options.fuse, options.donate, options.fixed, print(s.core)));
+  const std::string key = digest(fmt::format("plan {} {} {} {} {} {}\n{}", planner, hash(*s.machine),
+                                             fmt::join(options.allow, ","), options.fuse, options.donate,
+                                             options.fixed, print(s.core)));
   if (const auto kept = cache.load(key)) try {
       const size_t line = kept->find('\n');
       plan::Plan plan = plan::parse_plan(kept->substr(line + 1));

@@ -19,8 +19,8 @@ Nodes outside_leaves(const Traced& traced) {
   return out;
 }
 
-// What a layout makes of a captured array, shared by all functions that captured it and read it in this order.
-// Each of them keeps the array, so its address stands for it as long as there is what was made of it.
+// What a layout makes of a captured array, shared by all functions that captured it and read it in this
+// order. Each of them keeps the array, so its address stands for it as long as there is what was made of it.
 BufferRef laid_out(void* captured, const std::shared_ptr<const compile::Executable>& layout) {
   static auto* const mutex = new std::mutex;
   static auto* const known = new std::map<std::pair<void*, const void*>, std::weak_ptr<Buffer>>;
@@ -90,7 +90,8 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
 // At the first call: to explain a function runs nothing.
 void Compiled::lay_out() const {
   for (const compile::Laid& laid : executable_->laid())
-    laid_.push_back(laid_out(captured_data_[static_cast<size_t>(laid.from) - arguments_.size()], laid.layout));
+    laid_.push_back(
+        laid_out(captured_data_[static_cast<size_t>(laid.from) - arguments_.size()], laid.layout));
 }
 
 std::vector<int64_t> Compiled::bind(std::span<const Argument> arguments, Location where) const {

@@ -38,7 +38,8 @@ double laid_worth(const AtomSpace& space, const Axes& axes, const std::set<AtomI
   constexpr double kLanes = 16;
   const auto of_result = [&](AtomId b) { return std::ranges::find(axes.parallel, b) != axes.parallel.end(); };
   const auto length = [&](AtomId b) { return static_cast<double>(space.extent(b).hint()); };
-  const bool long_result = std::ranges::any_of(dims, [&](AtomId b) { return of_result(b) && length(b) >= kLanes; });
+  const bool long_result =
+      std::ranges::any_of(dims, [&](AtomId b) { return of_result(b) && length(b) >= kLanes; });
   return long_result && !of_result(a) ? kGathered : 2 * std::min(1.0, length(a) / kLanes);
 }
 
@@ -159,8 +160,8 @@ Axes classify(const Flat& flat, const Instances& all) {
       if (!mine.contains(a)) continue;
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
-        const double worth =
-            may_lay(flat, all, i) ? laid_worth(all.space, axes, mine, a) : vector_worth(all.space, i.shape, i.dims, a);
+        const double worth = may_lay(flat, all, i) ? laid_worth(all.space, axes, mine, a)
+                                                   : vector_worth(all.space, i.shape, i.dims, a);
         score += volume * worth * (worth < 0 ? rounds(all, products, static_cast<int>(n), a) : 1);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);

@@ -54,7 +54,8 @@ struct Flat {
   std::vector<int> results;     // op per result
 };
 
-Flat flatten(const Graph&, const std::vector<int>& fixed = {});  // fixed: parameters that are the same in every call
+Flat flatten(const Graph&,
+             const std::vector<int>& fixed = {});  // fixed: parameters that are the same in every call
 
 bool inside(const Flat&, int scope, int ancestor);  // scope == ancestor or within it
 

@@ -60,20 +60,19 @@ std::optional<Layout> lay_out(tile::Kernel& kernel, size_t argument) {
   std::vector<AtomId> order;  // grid, loops, then the tile with its vectors last
   std::optional<Forms> at;
   bool alike = true;
-  tile::for_each_statement(
-      kernel.body, [&](const tile::Stmt& s, std::span<const tile::Loop* const> loops) {
-        if (s.op != tile::Op::load || s.arg != static_cast<int>(argument)) return;
-        if (at) {
-          alike = alike && *at == s.forms;
-          return;
-        }
-        at = s.forms;
-        order = kernel.grid;
-        for (const tile::Loop* loop : loops) order.push_back(loop->atom);
-        for (AtomId a : s.axes)
-          if (a != kernel.vector) order.push_back(a);
-        if (std::ranges::find(s.axes, kernel.vector) != s.axes.end()) order.push_back(kernel.vector);
-      });
+  tile::for_each_statement(kernel.body, [&](const tile::Stmt& s, std::span<const tile::Loop* const> loops) {
+    if (s.op != tile::Op::load || s.arg != static_cast<int>(argument)) return;
+    if (at) {
+      alike = alike && *at == s.forms;
+      return;
+    }
+    at = s.forms;
+    order = kernel.grid;
+    for (const tile::Loop* loop : loops) order.push_back(loop->atom);
+    for (AtomId a : s.axes)
+      if (a != kernel.vector) order.push_back(a);
+    if (std::ranges::find(s.axes, kernel.vector) != s.axes.end()) order.push_back(kernel.vector);
+  });
   if (!at || !alike || !are_numbers(*at, arg.shape, extent)) return {};
 
   std::vector<AtomId> memory;  // the atoms as the input has them
@@ -123,12 +122,14 @@ NodeRef laid(const NodeRef& input, const Layout& layout, const Shape& shape) {
   if (std::ranges::any_of(high, [](const Dim& d) { return !(d == Dim(0)); }))
     x = build::pad(x, build::constant(Scalar(0.0), x->dtype()), low, high);
   Ints permutation(axes.size());
-  for (size_t k = 0; k < axes.size(); ++k) permutation[static_cast<size_t>(axes[k])] = static_cast<int64_t>(k);
+  for (size_t k = 0; k < axes.size(); ++k)
+    permutation[static_cast<size_t>(axes[k])] = static_cast<int64_t>(k);
   return build::transpose(build::reshape(x, digits), permutation);
 }
 
 std::string complaint(const Layout& layout, const Shape& shape, const Shape& input) {
-  if (!is_const(shape) || !is_const(input) || !is_const(layout.from)) return "its dimensions must be integers";
+  if (!is_const(shape) || !is_const(input) || !is_const(layout.from))
+    return "its dimensions must be integers";
   if (!(volume(layout.from) == volume(input)))
     return fmt::format("{} has not as many elements as the input, {}", str(layout.from), str(input));
   size_t terms = 0;

@@ -17,7 +17,8 @@ struct Layout {
 };
 
 // Makes a kernel read this argument in the order of its loops, or leaves it as it is where it does that
-// already, where the argument is small, or where its elements are not read once each (windows, slices, tables).
+// already, where the argument is small, or where its elements are not read once each (windows, slices,
+// tables).
 std::optional<Layout> lay_out(tile::Kernel&, size_t argument);
 
 // Whether a load may become one in order, whatever the loops will be.

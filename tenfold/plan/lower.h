@@ -54,8 +54,8 @@ Choice first_choice(const Flat&, const Instances&, const Axes&, const tile::Mach
 
 struct Lowered {
   tile::Kernel kernel;
-  std::vector<int> buffers;  // per argument: the op it loads or stores
-  std::string loops;         // the loop string: capitals parallel, as explain prints it
+  std::vector<int> buffers;            // per argument: the op it loads or stores
+  std::string loops;                   // the loop string: capitals parallel, as explain prints it
   std::map<size_t, Layout> laid = {};  // arguments that are read in another order than the op's
 };
 Lowered lower(const Flat&, const Instances&, const Choice&, const tile::Machine&);

@@ -89,7 +89,8 @@ bool sums_bytes(const Flat& flat, const Instances& all, const Inst& x) {
 }
 
 // Operands that vectors would gather, again in each turn of a loop that they do not depend on.
-std::set<int> gathered(const Flat& flat, const Instances& all, const std::vector<InnerProduct>& products, const Axes& axes) {
+std::set<int> gathered(const Flat& flat, const Instances& all, const std::vector<InnerProduct>& products,
+                       const Axes& axes) {
   std::set<int> found;
   for (const InnerProduct& x : products)
     for (const int operand : x.operands) {

@@ -127,7 +127,11 @@ Graph split_reductions(const Graph& graph) {
 class Planner {
  public:
   Planner(const Graph& graph, const tile::Machine& machine, const Options& options)
-      : graph_(graph), machine_(machine), options_(options), flat_(flatten(graph, options.fixed)), alike_(flat_) {
+      : graph_(graph),
+        machine_(machine),
+        options_(options),
+        flat_(flatten(graph, options.fixed)),
+        alike_(flat_) {
     n_ = flat_.units.size();
     unit_users_.resize(n_);
     for (size_t u = 0; u < n_; ++u)

@@ -112,9 +112,10 @@ int check(const Graph& g, const tile::Machine& machine, const plan::Options& opt
     if (auto* l = std::get_if<plan::Launch>(&s.what); l && read) *read += l->cost.bytes_read;
   Machinist m{p, {}};
   for (const plan::Buffer& b : p.buffers)
-    m.buffers.push_back(b.kind == plan::Buffer::Kind::input  ? inputs[b.index]
-                        : b.kind == plan::Buffer::Kind::laid ? laid(b, inputs[b.index])
-                                                             : Array(b.type.dtype, const_shape(b.type.shape)));
+    m.buffers.push_back(b.kind == plan::Buffer::Kind::input ? inputs[b.index]
+                        : b.kind == plan::Buffer::Kind::laid
+                            ? laid(b, inputs[b.index])
+                            : Array(b.type.dtype, const_shape(b.type.shape)));
   m.run(p.steps);
   if (getenv("TENFOLD_SHOW"))
     for (const plan::Step& s : p.steps)
@@ -425,10 +426,10 @@ TEST(Plan, FixedOperandsAreLaidOutAhead) {
   };
   const std::vector<Case> cases = {
       {{48, 96}, {96, 128}, "ik,kj->ij", Dtype::f32, "f32[2,96,64]"},
-      {{48, 96}, {128, 96}, "ik,jk->ij", Dtype::f32, "f32[2,96,64]"},    // transposed
-      {{48, 96}, {96, 100}, "ik,kj->ij", Dtype::f32, "f32[2,96,64]"},    // ragged: zeros beside it
-      {{48, 96}, {96, 64}, "ik,kj->ij", Dtype::f32, ""},                 // in order as it is
-      {{48, 96}, {96, 65}, "ik,kj->ij", Dtype::f32, ""},                 // twice as large with its zeros
+      {{48, 96}, {128, 96}, "ik,jk->ij", Dtype::f32, "f32[2,96,64]"},  // transposed
+      {{48, 96}, {96, 100}, "ik,kj->ij", Dtype::f32, "f32[2,96,64]"},  // ragged: zeros beside it
+      {{48, 96}, {96, 64}, "ik,kj->ij", Dtype::f32, ""},               // in order as it is
+      {{48, 96}, {96, 65}, "ik,kj->ij", Dtype::f32, ""},               // twice as large with its zeros
       {{3, 20, 24}, {3, 24, 128}, "bik,bkj->bij", Dtype::f32, "f32[3,2,24,64]"},
       {{48, 96}, {96, 128}, "ik,kj->ij", Dtype::bf16, "bf16[2,96,64]"},  // converted when packed
       {{6, 512}, {512, 10}, "ik,kj->ij", Dtype::f32, "f32[2,8,5,64]"},   // vectors along the sum

@@ -136,6 +136,43 @@ def test_an_edited_plan_runs():
         tn.jit(f, plan=holed)(x)
 
 
+def test_captured_weights_are_laid_out_once():
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((192, 96)).astype(np.float32)
+    w, bias = tn.asarray(weights), tn.asarray(np.ones(192, np.float32))
+
+    def layer(x):
+        return tn.tanh(x @ w.T + bias)
+
+    def check(f, rows):
+        x = rng.standard_normal((rows, 96)).astype(np.float32)
+        np.testing.assert_allclose(np.asarray(f(x)), np.tanh(x @ weights.T + 1), atol=2e-5)
+
+    x = np.ones((48, 96), np.float32)
+    e = tn.explain(layer, x)
+    note = "p1 f32[192,96] is laid out ahead, in the order in which it is read: f32[3,96,64], kept"
+    assert e.launches == 1 and note in e.notes
+    for rows in (48, 1, 7, 100):
+        check(tn.jit(layer), rows)
+    # Its plan replays, but not where the weights are an argument.
+    assert "laid 1 of [192,96] at [64*d0 + d2, d1]" in e.plan
+    check(tn.jit(layer, plan=e.plan), 48)
+    with pytest.raises(tn.UserError, match="the plan lays out input 1 ahead, but it is an argument"):
+        tn.explain(lambda x, w, b: tn.tanh(x @ w.T + b), x, w, bias, plan=e.plan)
+    for wrong, why in [
+        ("[64*d0 + d2, d2]", "each axis d0, d1, ... must stand in one place"),
+        ("[32*d0 + d2, d1]", "each axis d0, d1, ... must stand in one place"),
+        ("[64*d0 + d3, d1]", "there is no axis d3"),
+        ("[64*d0 + x, d1]", "expected d0, d1, ..., not 'x'"),
+    ]:
+        with pytest.raises(tn.UserError, match=re.escape(why)):
+            tn.explain(layer, x, plan=e.plan.replace("[64*d0 + d2, d1]", wrong))
+    # New weights are other weights, however they come.
+    other = tn.asarray(2 * weights)
+    y = np.asarray(tn.jit(lambda x: x @ other.T)(x))
+    np.testing.assert_allclose(y, x @ (2 * weights).T, rtol=1e-4, atol=1e-3)
+
+
 def test_attention_is_one_launch_that_moves_no_scores():
     def attention(q, k, v):
         scores = tn.einsum("hqd,hkd->hqk", q, k) * q.shape[-1] ** -0.5
