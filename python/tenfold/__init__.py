@@ -107,7 +107,8 @@ def jit(
 
     Arguments and results are tensors, NumPy arrays (borrowed until the call returns), numbers, and
     tuples, lists, dicts, named tuples and dataclasses of them. Numbers are run-time values. What f takes from
-    around it is read when f is traced, and frozen.
+    around it is read when f is traced, and frozen; its arrays (weights) may be copied, once, into the order
+    in which the kernels read them: explain says which.
     """
     if f is None:
         return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow, plan=plan)
