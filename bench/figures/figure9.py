@@ -28,7 +28,7 @@ def measure(peers):
     for row, found in figure8.against(9, contenders, cases, label):
         yield row
         if found:
-            case, ratio, taken = found
+            _, case, ratio, taken = found
             ratios[case["causal"]].append(ratio)
             seconds[case["shape"], case["causal"]] = taken
     gains = [seconds[s, False] / seconds[s, True] for s in products.ATTENTION if s[1] >= LONG]

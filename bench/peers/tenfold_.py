@@ -145,6 +145,9 @@ def _product(case):
     else:
         call = tn.jit(partial(_attention, causal=case.get("causal", False)), allow=("online",))
     arrays, kept = [tn.asarray(a) for a in products.operands(case)], {}
+    if case.get("frozen"):
+        weights = arrays.pop()
+        call = tn.jit(lambda x: x @ weights)
 
     def run():
         kept["y"] = y = call(*arrays)
