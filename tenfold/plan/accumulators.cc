@@ -33,7 +33,7 @@ ValueId Lowering::running_scratch(int i) {
   auto [at, fresh] = scratch_.try_emplace(i, -1);
   if (fresh) {
     std::vector<AtomId> ax;
-    for (AtomId a : storage_atoms(inst(i).dims)) ax.push_back(storage(a));
+    for (AtomId a : storage_atoms(kept_dims(i))) ax.push_back(storage(a));
     for (AtomId l : lanes(i)) ax.push_back(l);
     at->second = value(accumulator(op(i).type.dtype), ax, true);
   }
@@ -41,7 +41,7 @@ ValueId Lowering::running_scratch(int i) {
 }
 
 Forms Lowering::running_forms(int i) {
-  Forms f = storage_forms(inst(i).dims);
+  Forms f = storage_forms(kept_dims(i));
   for (AtomId l : lanes(i)) f.push_back(Form::of(l));
   return f;
 }
@@ -139,7 +139,7 @@ void Lowering::end_accumulator(int i, Scope& scope, Body& body) {
   if (!memory_accumulators_.contains(i)) {
     scope[i] = collapse(body, {variables_.at(i), {}});
     if (kept_.contains(i))
-      write_scratch(body, scratch_of(i, want), scope[i], storage_forms(inst(i).dims), axes(inst(i).dims));
+      write_scratch(body, scratch_of(i, want), scope[i], storage_forms(kept_dims(i)), axes(inst(i).dims));
     return;
   }
   scope.erase(i);
@@ -149,7 +149,7 @@ void Lowering::end_accumulator(int i, Scope& scope, Body& body) {
   scratch_.erase(i);
   over_storage(inst(i).dims, body, [&](Body& b) {
     Operand x = collapse(b, read_scratch(b, from, from_forms, running_axes(i)));
-    write_scratch(b, scratch_of(i, want), x, storage_forms(inst(i).dims), axes(inst(i).dims));
+    write_scratch(b, scratch_of(i, want), x, storage_forms(kept_dims(i)), axes(inst(i).dims));
   });
 }
 
