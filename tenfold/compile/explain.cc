@@ -60,6 +60,7 @@ void add_steps(const std::vector<plan::Step>& steps, double times, Explanation& 
           .seconds = launch->cost.seconds,
           .bound = bound_of(launch->cost),
           .loops = launch->loops,
+          .axes = launch->axes,
           .operations = launch->operations,
           .kernel = launch->kernel};
       into.launches += static_cast<int64_t>(times);
@@ -132,6 +133,7 @@ std::string Explanation::str() const {
     out += fmt::format("\n{}{}\n", k.name, k.times != 1 ? fmt::format("   x{:.0f}", k.times) : "");
     if (!k.operations.empty()) out += fmt::format("  computes   {}\n", k.operations);
     if (!k.loops.empty()) out += fmt::format("  loops      {}\n", k.loops);
+    if (!k.axes.empty()) out += fmt::format("  axes       {}\n", k.axes);
     out += fmt::format("  memory     {:.0f} read, {:.0f} written\n", k.bytes_read, k.bytes_written);
     out += fmt::format("  cache      {:.0f} loaded and stored, {:.0f} in scratch\n", k.touched, k.scratch);
     out += fmt::format("  operations {:.4g}\n", k.flops);

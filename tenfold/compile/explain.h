@@ -17,9 +17,10 @@ struct LaunchCost {
   double touched = 0;  // loaded and stored by the kernel, wherever from
   double scratch = 0;  // read and written in scratch memory
   double flops = 0;
-  double seconds = 0;  // predicted, each time
-  std::string bound;   // "memory" or "arithmetic", and "serial" if it is not worth a fork
-  std::string loops;
+  double seconds = 0;      // predicted, each time
+  std::string bound;       // "memory" or "arithmetic", and "serial" if it is not worth a fork
+  std::string loops;       // how it runs in a line: plan/loops.h
+  std::string axes;        // what its letters stand for
   std::string operations;  // "broadcast x2, exp": what it computes
   std::shared_ptr<const tile::Kernel> kernel;
 };

@@ -252,6 +252,7 @@ std::string html_page(const Explanation& e, const std::string& title) {
     out += "<table>";
     if (!c.operations.empty()) row("computes", c.operations);
     if (!c.loops.empty()) row("loops", c.loops);
+    if (!c.axes.empty()) row("axes", c.axes);
     row("memory", fmt::format("{:.0f} read, {:.0f} written", c.bytes_read, c.bytes_written));
     row("cache", fmt::format("{:.0f} loaded and stored, {:.0f} in scratch", c.touched, c.scratch));
     row("scalar operations", fmt::format("{:.4g}", c.flops));

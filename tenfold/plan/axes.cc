@@ -235,6 +235,24 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
   return heights;
 }
 
+std::vector<AtomId> grid_order(const Instances& all, const Choice& choice) {
+  if (!choice.grid.empty()) return choice.grid;
+  std::set<AtomId> used;
+  for (const Inst& i : all.insts) collect(i.dims, used);
+  std::vector<AtomId> grid;
+  std::ranges::copy_if(used, std::back_inserter(grid),
+                       [&](AtomId a) { return choice.atoms[static_cast<size_t>(a)].grid; });
+  if (all.stores.empty()) return grid;
+  const Forms& dims = all.insts[static_cast<size_t>(all.stores[0])].dims;
+  std::ranges::stable_sort(grid, {}, [&](AtomId a) {
+    for (size_t d = 0; d < dims.size(); ++d)
+      for (size_t k = 0; k < dims[d].terms.size(); ++k)
+        if (dims[d].terms[k].atom == a) return d * 64 + k;
+    return size_t{0};
+  });
+  return grid;
+}
+
 Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, const tile::Machine& machine,
                     int unroll) {
   Choice c;

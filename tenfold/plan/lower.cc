@@ -13,7 +13,6 @@ Lowered Lowering::finish() {
   generate(nests_, scope, body);
   kernel_.body = std::move(body);
   Lowered out;
-  out.loops = loop_string();
   out.kernel = std::move(kernel_);
   out.buffers = std::move(buffers_);
   return out;
@@ -356,20 +355,6 @@ void Lowering::begin_carry(int i, Scope& scope, Body& body) {
     Operand x = input(b, fresh, i, 0);
     write_scratch(b, variables_[i], x, storage_forms(c.dims), axes(c.dims));
   });
-}
-
-std::string Lowering::loop_string() const {
-  std::string out;
-  for (AtomId g : grid_) {
-    std::string name = kernel_.atoms[g].name;
-    std::transform(name.begin(), name.end(), name.begin(), ::toupper);
-    out += name + " ";
-  }
-  for (AtomId a : choice_.order)
-    if (outer_[a] >= 0) out += kernel_.atoms[outer_[a]].name + " ";
-  if (choice_.vector >= 0 && inner_[choice_.vector] >= 0) out += kernel_.atoms[inner_[choice_.vector]].name;
-  while (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
 }
 
 Lowered lower(const Flat& flat, const Instances& all, const Choice& choice, const tile::Machine& machine) {

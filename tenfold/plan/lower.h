@@ -22,6 +22,7 @@ struct Tiling {
 struct Choice {
   std::vector<Tiling> atoms;  // by atom of the space
   AtomId vector = -1;
+  std::vector<AtomId> grid;   // of the parallel loops, outermost first; empty: as memory lies
   std::vector<AtomId> order;  // of the sequential loops, outermost first
   bool keep = true;           // values needed by a later loop are kept in scratch; else recomputed
   bool online = false;        // a maximum runs beside what is scaled by it
@@ -50,12 +51,14 @@ struct Axes {
   AtomId vector = -1;
 };
 Axes classify(const Flat&, const Instances&);
+// The parallel loops, outermost first. Unless chosen, blocks run through memory in order: the atom with the
+// smallest step in the first output is the fastest.
+std::vector<AtomId> grid_order(const Instances&, const Choice&);
 Choice first_choice(const Flat&, const Instances&, const Axes&, const tile::Machine&, int unroll);
 
 struct Lowered {
   tile::Kernel kernel;
   std::vector<int> buffers;            // per argument: the op it loads or stores
-  std::string loops;                   // the loop string: capitals parallel, as explain prints it
   std::map<size_t, Layout> laid = {};  // arguments that are read in another order than the op's
 };
 Lowered lower(const Flat&, const Instances&, const Choice&, const tile::Machine&);

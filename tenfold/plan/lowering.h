@@ -157,7 +157,6 @@ class Lowering {
   bool made_in(const Nest& n, int i) const;
   void pass_over(Body& turn);
   void begin_carry(int i, Scope& scope, Body& body);
-  std::string loop_string() const;
 
   // accumulators.cc: reductions, contractions, and a maximum that runs
   std::vector<AtomId> lanes(int i) const;

@@ -29,7 +29,6 @@ void Lowering::make_atoms() {
     int k = names[base]++;
     return k ? base + std::to_string(k) : base;
   };
-  std::vector<AtomId> grids;
   for (AtomId a : used) {
     const Tiling& t = tiling(a);
     const Dim& extent = all_.space.extent(a);
@@ -39,21 +38,8 @@ void Lowering::make_atoms() {
     if (t.inner > 1 || !t.loop) inner_[a] = add_atom(split ? base + "i" : base, t.inner);
     if (split && !provably_divides(t.inner, extent) && !fault("lower_guard"))
       kernel_.guards.push_back({kernel_form(Form::of(a)), extent});
-    if (t.grid) grids.push_back(a);
   }
-  // Blocks run through memory in order: the atom with the smallest step in the first output is the fastest.
-  if (!all_.stores.empty()) {
-    const Inst& s = inst(all_.stores[0]);
-    auto position = [&](AtomId a) {
-      for (size_t d = 0; d < s.dims.size(); ++d)
-        for (size_t k = 0; k < s.dims[d].terms.size(); ++k)
-          if (s.dims[d].terms[k].atom == a) return d * 64 + k;
-      return size_t{0};
-    };
-    std::stable_sort(grids.begin(), grids.end(),
-                     [&](AtomId a, AtomId b) { return position(a) < position(b); });
-  }
-  for (AtomId a : grids) grid_.push_back(outer_[a]);
+  for (AtomId a : grid_order(all_, choice_)) grid_.push_back(outer_[a]);
 }
 
 AtomId Lowering::add_atom(std::string name, const Dim& extent) {

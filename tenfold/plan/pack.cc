@@ -23,20 +23,6 @@ int64_t divisor(int64_t n, F fits) {
   return best;
 }
 
-// Atom a as n / size blocks of `size`.
-struct Split {
-  AtomId blocks, within;
-};
-Split split(Instances& all, AtomId a, int64_t size) {
-  const int64_t n = all.space.extent(a).value();
-  if (size == n) return {-1, a};
-  const std::string hint = all.space.hint(a);
-  const Split s{all.space.atom(n / size, hint), all.space.atom(size, hint)};
-  all.space.unify(Form::of(a), {0, {{s.blocks, size}, {s.within, 1}}, false});
-  resolve(all);
-  return s;
-}
-
 // Inner products side by side, the axis of their rows, and the operands along the vectors that do not have
 // it.
 struct Site {
@@ -104,6 +90,22 @@ std::set<int> gathered(const Flat& flat, const Instances& all, const std::vector
 }
 
 }  // namespace
+
+Split split(Instances& all, AtomId a, int64_t size) {
+  const int64_t n = all.space.extent(a).value();
+  if (size == n) return {-1, a};
+  const std::string hint = all.space.hint(a);
+  const Split s{all.space.atom(n / size, hint), all.space.atom(size, hint)};
+  all.space.unify(Form::of(a), {0, {{s.blocks, size}, {s.within, 1}}, false});
+  resolve(all);
+  return s;
+}
+
+bool sums_bytes_along(const Flat& flat, const Instances& all, AtomId a) {
+  return std::ranges::any_of(inner_products(flat, all), [&](const InnerProduct& x) {
+    return x.summed.contains(a) && sums_bytes(flat, all, all.insts[static_cast<size_t>(x.inst)]);
+  });
+}
 
 std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes& axes,
                               const tile::Machine& machine, int unroll) {
@@ -219,8 +221,8 @@ std::optional<Packing> by_pieces(const Flat& flat, const Instances& all, const A
   const int64_t width = divisor(n, [&](int64_t d) { return d % strip == 0 && n / d >= 2 * machine.units; });
   if (part < 2 || width < 2 * strip) return {};
   Packing p{all, {}};
-  const AtomId parts = split(p.all, longest, part).blocks;
   const auto [blocks, within] = split(p.all, axes.vector, width);
+  const AtomId parts = split(p.all, longest, part).blocks;
   Axes mine = classify(flat, p.all);
   if (mine.vector != within || std::erase(mine.parallel, within) == 0) return {};
   mine.sequential.push_back(within);

@@ -13,6 +13,15 @@ struct Packing {
   Choice choice;
 };
 
+// Atom a as blocks of `size` elements, which divides it; no blocks where that is all of it.
+struct Split {
+  AtomId blocks, within;
+};
+Split split(Instances&, AtomId a, int64_t size);
+
+// Is u8 with i8 summed in i32 along a?
+bool sums_bytes_along(const Flat&, const Instances&, AtomId a);
+
 // The ways worth a try, none where no operand is shared by rows. `unroll` as for first_choice.
 std::vector<Packing> packings(const Flat&, const Instances&, const Axes&, const tile::Machine&, int unroll);
 

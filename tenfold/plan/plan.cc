@@ -9,9 +9,12 @@
 #include <set>
 #include <unordered_map>
 
+#include <fmt/ranges.h>
+
 #include "tenfold/base/fault.h"
 #include "tenfold/ir/build.h"
 #include "tenfold/plan/alike.h"
+#include "tenfold/plan/loops.h"
 #include "tenfold/plan/lower.h"
 #include "tenfold/plan/online.h"
 #include "tenfold/plan/pack.h"
@@ -32,14 +35,33 @@ constexpr double kTaken = 0.03;   // of what stands under a vote: it is rare, or
 constexpr double kGather = 40;    // scalar operations that an element costs which vectors gather or scatter
 constexpr double kExposed = 0.1;  // of the lesser of arithmetic and memory: what the greater does not hide
 
+constexpr double kMostVectors =
+    64;  // of a value in a tile that is written by hand: what is unrolled has an end
+
 struct Candidate {
   Lowered lowered;
   Cost cost;
-  bool fits = true;     // scratch fits the cache
-  std::string barrier;  // not empty: no such kernel
+  std::string loops, axes;
+  std::vector<std::string> places;  // per argument: "[i,k]"
+  bool fits = true;                 // scratch fits the cache
+  std::string barrier;              // not empty: no such kernel
 };
 
 double bytes_of(const Cost& c) { return c.bytes_read + c.bytes_written; }
+
+// Registers of the largest value that is not kept in scratch.
+double tile_vectors(const tile::Kernel& kernel, const tile::Machine& m) {
+  double most = 0;
+  for (const tile::Value& v : kernel.values) {
+    double vectors = v.scratch ? 0 : 1;
+    for (const AtomId a : v.axes) {
+      const double n = static_cast<double>(kernel.atoms[a].extent.hint());
+      vectors *= a == kernel.vector ? std::ceil(n * 4 / m.vector_bytes) : n;
+    }
+    most = std::max(most, vectors);
+  }
+  return most;
+}
 
 Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   tile::Traffic t = tile::count(kernel, m.cache);
@@ -301,17 +323,22 @@ class Planner {
     return a.seconds < b.seconds * (bytes_of(a) < bytes_of(b) * (1 - kTie) ? 1 + kTie : 1 - kTie);
   }
 
+  Lowered lowered(const Instances& all, const Choice& choice) const {
+    Lowered l = lower(flat_, all, choice, machine_);
+    for (size_t a = 0; a < l.buffers.size(); ++a)
+      if (flat_.ops[static_cast<size_t>(l.buffers[a])].fixed)
+        if (auto layout = lay_out(l.kernel, a)) l.laid.emplace(a, *std::move(layout));
+    return l;
+  }
+
   Candidate schedule(const std::vector<int>& units, const std::vector<int>& outs, bool search) {
     Candidate best;
     try {
       Instances all = build_instances(flat_, units, outs);
       Axes axes = classify(flat_, all);
-      auto attempt_on = [&](const Instances& all, const Choice& c) {
+      auto attempt_on = [&](const Instances& split, const Choice& c) {
         try {
-          Lowered l = lower(flat_, all, c, machine_);
-          for (size_t a = 0; a < l.buffers.size(); ++a)
-            if (flat_.ops[static_cast<size_t>(l.buffers[a])].fixed)
-              if (auto layout = lay_out(l.kernel, a)) l.laid.emplace(a, *std::move(layout));
+          Lowered l = lowered(split, c);
           Cost cost = cost_of(l.kernel, machine_);
           const bool fits = tile::scratch_bytes(l.kernel) <= machine_.cache;
           if (best.lowered.buffers.empty() || fits > best.fits ||
@@ -319,6 +346,7 @@ class Planner {
             best.lowered = std::move(l);
             best.cost = cost;
             best.fits = fits;
+            if (search) describe(best, LoopText(flat_, all, axes), split, c);
           }
         } catch (const Barrier& b) {
           best.barrier = b.why;
@@ -373,6 +401,43 @@ class Planner {
       best.barrier = b.why;
     }
     return best;
+  }
+
+  static void describe(Candidate& c, const LoopText& text, const Instances& split, const Choice& choice) {
+    c.loops = text.print(split, choice);
+    c.axes = text.axes();
+    c.places.clear();
+    for (size_t a = 0; a < c.lowered.buffers.size(); ++a)
+      c.places.push_back(text.place(c.lowered.buffers[a], c.lowered.kernel.args[a].output));
+  }
+
+  // As it is written instead of as planned. Throws Barrier, what is wrong with that.
+  Candidate by_hand(const std::vector<int>& units, const std::vector<int>& outs, const std::string& loops,
+                    const Candidate& planned) const {
+    const Instances all = build_instances(flat_, units, outs);
+    const Axes axes = classify(flat_, all);
+    const LoopText text(flat_, all, axes);
+    const Packing p = text.parse(loops, machine_);
+    if (p.choice.online && (!options_.granted("online") || find_online(flat_, all).maximum < 0))
+      throw Barrier{options_.granted("online") ? "online: there is no maximum with which a sum scales"
+                                               : "online changes rounding: allow=(\"online\",) grants it"};
+    Candidate c;
+    c.lowered = lowered(p.all, p.choice);
+    const tile::Kernel& kernel = c.lowered.kernel;
+    const double most = std::max(kMostVectors, tile_vectors(planned.lowered.kernel, machine_));
+    if (const double vectors = tile_vectors(kernel, machine_); vectors > most)
+      throw Barrier{
+          fmt::format("the tile makes a value of {:.0f} registers, more than {:.0f}: write a smaller one",
+                      vectors, most)};
+    if (const auto scratch = tile::scratch_bytes(kernel); scratch > machine_.cache)
+      throw Barrier{
+          fmt::format("{} bytes are kept in scratch, but the cache of this machine has {}: write smaller "
+                      "blocks outside, or pack less",
+                      scratch, machine_.cache)};
+    if (const auto complaints = tile::verify(kernel); !complaints.empty()) throw Barrier{complaints[0]};
+    c.cost = cost_of(kernel, machine_);
+    describe(c, text, p.all, p.choice);
+    return c;
   }
 
   const Candidate& candidate(const std::vector<int>& units) {
@@ -761,18 +826,36 @@ class Planner {
     if (outs.empty()) return;
     const Alike::Form form = alike_.form(units, outs);
     const Shared found = found_once(form, units, outs, true);
-    const Candidate& c = *found;
-    std::vector<int> ops = c.lowered.buffers;
+    std::vector<int> ops = found->lowered.buffers;
     if (!form.text.empty())
       for (int& o : ops) o = form.ops[o];
-    if (!c.barrier.empty()) {
+    if (!found->barrier.empty()) {
       std::string names;
       for (int u : units) names += std::string(prim_of(u).name) + " ";
-      throw InternalError(fmt::format("no kernel for [{}]: {}", names, c.barrier));
+      throw InternalError(fmt::format("no kernel for [{}]: {}", names, found->barrier));
     }
     Launch l;
     for (size_t a = 0; a < ops.size(); ++a)
-      if (!c.lowered.kernel.args[a].output) materialise(ops[a], plan, buffer);
+      if (!found->lowered.kernel.args[a].output) materialise(ops[a], plan, buffer);
+    const std::string name = name_of(units, plan.steps.size());
+    std::vector<std::string> names;
+    for (const int o : ops)
+      names.push_back(buffer.contains(o) ? plan.buffers[buffer.at(o)].name : "t" + std::to_string(o));
+    l.axes = axes_text(*found, names);
+    const auto written = std::ranges::find_if(
+        options_.loops, [&](const auto& entry) { return entry.first.empty() || entry.first == name; });
+    Candidate hand;
+    if (written != options_.loops.end()) try {
+        hand = by_hand(units, outs, written->second, *found);
+      } catch (const Barrier& b) {
+        std::vector<std::string> types;
+        for (size_t a = 0; a < ops.size(); ++a)
+          types.push_back(names[a] + ": " + flat_.ops[ops[a]].type.str());
+        user_error(
+            "loops of {}: {}.\n  came   {}\n  axes   {}\n  types  {}\n  Write, as the planner does: {}", name,
+            b.why, written->second, l.axes, fmt::join(types, ", "), found->loops);
+      }
+    const Candidate& c = written == options_.loops.end() ? *found : hand;
     for (size_t a = 0; a < ops.size(); ++a) {
       const int o = ops[a];
       if (const auto laid = c.lowered.laid.find(a); laid != c.lowered.laid.end()) {
@@ -783,14 +866,11 @@ class Planner {
       l.buffers.push_back(buffer.at(o));
     }
     auto kernel = std::make_shared<tile::Kernel>(tile::clone(c.lowered.kernel));
-    kernel->name = name_of(units, plan.steps.size());
-    for (size_t a = 0; a < l.buffers.size(); ++a) {
-      const Buffer& b = plan.buffers[l.buffers[a]];
-      kernel->args[a].name = b.name;
-    }
-    std::set<std::string> names;
+    kernel->name = name;
+    for (size_t a = 0; a < l.buffers.size(); ++a) kernel->args[a].name = plan.buffers[l.buffers[a]].name;
+    std::set<std::string> distinct;
     for (auto& a : kernel->args)
-      while (!names.insert(a.name).second) a.name += "_";
+      while (!distinct.insert(a.name).second) a.name += "_";
     l.kernel = std::move(kernel);
     std::map<std::string_view, int> operations;
     if (refs_.empty())
@@ -803,7 +883,7 @@ class Planner {
       l.operations += fmt::format("{}{}{}", l.operations.empty() ? "" : ", ", name,
                                   count > 1 ? fmt::format(" x{}", count) : "");
     l.cost = c.cost;
-    l.loops = c.lowered.loops;
+    l.loops = c.loops;
     plan.seconds += c.cost.seconds;
     plan.steps.emplace_back().what = std::move(l);
   }
@@ -823,6 +903,19 @@ class Planner {
     return static_cast<int>(plan.buffers.size()) - 1;
   }
 
+  // What the letters of its loops stand for, and where they stand.
+  static std::string axes_text(const Candidate& c, const std::vector<std::string>& arguments) {
+    if (c.axes.empty()) return "";
+    std::string text = c.axes + ":";
+    bool outputs = false;
+    for (size_t a = 0; a < arguments.size(); ++a) {
+      const bool first = outputs != c.lowered.kernel.args[a].output;
+      outputs |= first;
+      text += (first ? " -> " : a ? ", " : " ") + arguments[a] + c.places[a];
+    }
+    return text;
+  }
+
   // The last two operations that are not moves: enough to recognise it in a profile.
   std::string name_of(const std::vector<int>& units, size_t k) const {
     std::string name = "k" + std::to_string(k);
@@ -836,16 +929,45 @@ class Planner {
   }
 };
 
+void add_launches(const std::vector<Step>& steps, std::vector<const Launch*>& into) {
+  for (const Step& s : steps)
+    if (const auto* l = std::get_if<Launch>(&s.what)) {
+      into.push_back(l);
+    } else if (const auto* r = std::get_if<std::shared_ptr<Repeat>>(&s.what)) {
+      add_launches((*r)->condition, into);
+      add_launches((*r)->body, into);
+    }
+}
+
+void check_names(const Plan& plan, const std::vector<std::pair<std::string, std::string>>& loops) {
+  std::vector<const Launch*> launches;
+  add_launches(plan.steps, launches);
+  std::string known;
+  for (const Launch* l : launches) known += fmt::format("\n  {}: {}", l->kernel->name, l->loops);
+  for (const auto& [name, text] : loops) {
+    if (name.empty() && launches.size() != 1)
+      user_error("loops \"{}\" name no launch, and there are {}: write a name before them, of{}", text,
+                 launches.size(), known.empty() ? " none" : known);
+    if (!name.empty() &&
+        std::ranges::none_of(launches, [&](const Launch* l) { return l->kernel->name == name; }))
+      user_error("loops name \"{}\", which is no launch: choose of{}", name, known.empty() ? " none" : known);
+  }
+}
+
 }  // namespace
 
 Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) {
-  const Graph split = split_reductions(graph);
-  Plan best = Planner(split, machine, options).make();
-  if (!options.granted("factor") && !options.granted("online")) return best;
-  const Graph other = split_reductions(factor(graph));
-  if (same(other, split)) return best;
-  Plan factored = Planner(other, machine, options).make();
-  return factored.seconds < best.seconds ? factored : best;
+  Options plain = options;  // what is cut where does not depend on how launches run by hand
+  plain.loops.clear();
+  Graph chosen = split_reductions(graph);
+  Plan best = Planner(chosen, machine, plain).make();
+  if (options.granted("factor") || options.granted("online"))
+    if (Graph other = split_reductions(factor(graph)); !same(other, chosen))
+      if (Plan factored = Planner(other, machine, plain).make(); factored.seconds < best.seconds)
+        best = std::move(factored), chosen = std::move(other);
+  if (options.loops.empty()) return best;
+  check_names(best, options.loops);
+  return Planner(chosen, machine, options).make();
 }
 
 double least_bytes(const Graph& graph) {

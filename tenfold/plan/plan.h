@@ -41,7 +41,8 @@ struct Launch {
   Cost cost;
   Nodes nodes;             // what it computes
   std::string operations;  // in words: "broadcast x2, exp"
-  std::string loops;       // the loop string of explain
+  std::string loops;       // how it runs in a line: plan/loops.h
+  std::string axes;        // what the letters stand for: "i 512, k 256 reduced: x[i,k] -> r0[i]"
 };
 
 struct Copy {
@@ -87,10 +88,12 @@ struct Plan {
 };
 
 struct Options {
-  std::vector<std::string> allow;  // grants: "online", "factor"
+  std::vector<std::string> allow = {};  // grants: "online", "factor"
   bool fuse = true;
-  std::vector<std::pair<int, int>> donate;  // parameter -> result
-  std::vector<int> fixed = {};              // parameters that are the same in every call
+  std::vector<std::pair<int, int>> donate = {};  // parameter -> result
+  std::vector<int> fixed = {};                   // parameters that are the same in every call
+  // By a launch's name, how it runs instead of the planner's choice (plan/loops.h). No name: the only launch.
+  std::vector<std::pair<std::string, std::string>> loops = {};
 
   bool granted(std::string_view name) const { return std::ranges::find(allow, name) != allow.end(); }
 };

@@ -114,6 +114,7 @@ class Printer {
       text += fmt::format(" {} {}", word, float_text(launch.cost.*field));
     if (!launch.operations.empty()) text += " computes " + quote(launch.operations);
     if (!launch.loops.empty()) text += " loops " + quote(launch.loops);
+    if (!launch.axes.empty()) text += " axes " + quote(launch.axes);
     line(text);
   }
 
@@ -346,6 +347,7 @@ class Parser {
       if (lexer_.accept(word)) launch.cost.*field = cost(fmt::format("'{}'", word));
     if (lexer_.accept("computes")) launch.operations = lexer_.string("what it computes");
     if (lexer_.accept("loops")) launch.loops = lexer_.string("the loops");
+    if (lexer_.accept("axes")) launch.axes = lexer_.string("the axes");
     return launch;
   }
 

@@ -8,7 +8,7 @@
 //     buffer r0: f32[n,64] output 0
 //     buffer t3: f32[64] temporary
 //     launch k0_exp(x, t3) serial seconds 1e-06 read 256.0 written 256.0 operations 64.0 memory 1e-07
-//       arithmetic 2e-07 computes "exp, reduce_sum" loops "..."
+//       arithmetic 2e-07 computes "exp, reduce_sum" loops "..." axes "..."
 //     copy x -> r0
 //     copy box -> r0 at [0, start]         # a box of r0: its first element, a number or an i64[] buffer each
 //     repeat 16 reverse step i {           # `reverse` and `step` as needed

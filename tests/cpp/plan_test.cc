@@ -320,8 +320,8 @@ TEST(Plan, AdjacentAxesAreOne) {
   auto loops = [](const Graph& g) {
     return std::get<plan::Launch>(plan::make_plan(g, tile::machine("avx512")).steps[0].what).loops;
   };
-  EXPECT_EQ(loops({{x}, {x * 2.0}, {}}), "IO ii");
-  EXPECT_EQ(loops({{x, y}, {x * broadcast_to(y, {1000, 4})}, {}}), "I JO ji");  // y has one of the two alone
+  EXPECT_EQ(loops({{x}, {x * 2.0}, {}}), "I | i64");
+  EXPECT_EQ(loops({{x, y}, {x * broadcast_to(y, {1000, 4})}, {}}), "I J | j4");  // y has one of the two alone
   check({{x, y}, {x * broadcast_to(y, {1000, 4}), x + 1.0}, {}});
   NodeRef z = in(0, {6, 4, 5}), w = in(1, {4, 6, 5});
   check({{z, w}, {transpose(z * 2.0, {1, 0, 2}) + w, z + 1.0}, {}});
