@@ -21,7 +21,7 @@ namespace {
 
 struct Settings {
   std::string file, html, plan, device = "cpu";
-  std::vector<std::string> inputs, symbols, allow;
+  std::vector<std::string> inputs, symbols, allow, loops;
   int64_t seed = 0;
   int repeat = 1;
   std::optional<double> tolerance;
@@ -35,6 +35,11 @@ compile::Options options_of(const Settings& s) {
   out.interpret = s.interpret;
   const auto target = device_target(s.device);
   if (target) out.device = target->device().name();
+  for (const std::string& text : s.loops) {
+    const size_t equals = text.find('=');
+    const bool named = equals != std::string::npos;
+    out.loops.emplace_back(named ? text.substr(0, equals) : "", text.substr(named ? equals + 1 : 0));
+  }
   if (s.plan.empty()) return out;
   out.plan = read_file(s.plan);
   plan::parse_plan(out.plan, s.plan);  // so that an error names the file
@@ -172,6 +177,12 @@ void add_common(CLI::App& command, Settings& s) {
   command.add_flag("--unfused", s.unfused, "one launch for each operation");
   command.add_flag("--interpret", s.interpret, "run on the reference interpreter");
   command.add_option("--device", s.device, "where it runs: cpu, opencl:0 (see tenfold devices)");
+  command
+      .add_option(
+          "--loops", s.loops,
+          "how a launch runs instead of the planner's choice, as explain prints it: \"J i k | i4 j64\", or "
+          "k0_contract=\"...\" where there are several")
+      ->allow_extra_args(false);
   command.add_option("--plan", s.plan, "a plan to run instead of the planner's, as `tenfold plan` prints it");
 }
 

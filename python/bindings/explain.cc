@@ -62,6 +62,8 @@ void bind_explain(nb::module_& m) {
       .def_ro("seconds", &LaunchCost::seconds, "Predicted.")
       .def_ro("bound", &LaunchCost::bound)
       .def_ro("operations", &LaunchCost::operations)
+      .def_ro("loops", &LaunchCost::loops, "How it runs, in a line: jit(f, loops=...) takes it.")
+      .def_ro("axes", &LaunchCost::axes, "What the letters of its loops stand for.")
       .def_prop_ro(
           "tile", [](const LaunchCost& c) { return tile::print(*c.kernel); }, "The tile program, as text.");
   nb::class_<Explanation>(m, "Explanation", "What a compiled function costs, and why.")

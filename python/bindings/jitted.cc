@@ -141,10 +141,29 @@ void names_and_positions(nb::handle h, std::string_view what, const std::vector<
   }
 }
 
+// How the only launch runs, or each by its name.
+std::vector<std::pair<std::string, std::string>> loops_of(nb::handle loops) {
+  if (PyUnicode_Check(loops.ptr())) return {{"", str_of(loops)}};
+  std::vector<std::pair<std::string, std::string>> out;
+  const auto wrong = [](nb::handle came) {
+    user_error(
+        "jit: loops must be a text, or a dict of them by the names of launches, but a {} came.\n  called at "
+        "{}\n  Pass tn.explain(f, x).kernels[0].loops, say.",
+        type_name(came.ptr()), here().str());
+  };
+  if (!PyDict_Check(loops.ptr())) wrong(loops);
+  for (nb::handle item : nb::borrow<nb::dict>(loops).items()) {
+    for (const int k : {0, 1})
+      if (!PyUnicode_Check(nb::object(item[k]).ptr())) wrong(item[k]);
+    out.emplace_back(str_of(item[0]), str_of(item[1]));
+  }
+  return out;
+}
+
 }  // namespace
 
 Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims, nb::handle donate,
-               nb::handle allow, nb::handle plan)
+               nb::handle allow, nb::handle plan, nb::handle loops)
     : function_(std::move(function)) {
   if (!PyCallable_Check(function_.ptr()))
     user_error("jit: a function is needed, but a {} came.\n  called at {}", type_name(function_.ptr()),
@@ -168,6 +187,7 @@ Jitted::Jitted(nb::object function, nb::handle static_arguments, nb::handle dims
     options_.plan = str_of(plan);
     if (options_.plan.empty()) user_error("jit: plan is an empty text.\n  called at {}", here().str());
   }
+  if (!loops.is_none()) options_.loops = loops_of(loops);
   if (dims.is_none()) return;
   if (!PyDict_Check(dims.ptr()))
     user_error(
@@ -545,9 +565,9 @@ PyType_Slot kSlots[] = {{Py_tp_call, reinterpret_cast<void*>(call_slot)},
 void bind_jitted(nb::module_& m) {
   nb::class_<Jitted>(m, "Jitted", nb::type_slots(kSlots), nb::dynamic_attr(),
                      "A function that is compiled for the types of its arguments when it is called.")
-      .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
+      .def(nb::init<nb::object, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
            nb::arg("function"), nb::arg("static").none(), nb::arg("dims").none(), nb::arg("donate").none(),
-           nb::arg("allow").none(), nb::arg("plan") = nb::none())
+           nb::arg("allow").none(), nb::arg("plan") = nb::none(), nb::arg("loops") = nb::none())
       .def_prop_ro("__wrapped__", [](const Jitted& j) { return j.function(); })
       .def("__getattr__",
            [](const Jitted& j, nb::handle name) {

@@ -22,7 +22,7 @@ void set_buffer_error();  // the same, as a BufferError too: the buffer protocol
 class Jitted {
  public:
   Jitted(nb::object function, nb::handle static_arguments, nb::handle dims, nb::handle donate,
-         nb::handle allow, nb::handle plan);
+         nb::handle allow, nb::handle plan, nb::handle loops);
 
   nb::object call(nb::handle args, nb::handle kwargs);
   std::shared_ptr<const lang::Compiled> compiled(nb::handle args,

@@ -77,6 +77,7 @@ def jit(
     donate: _Any = (),
     allow: _Any = (),
     plan: str | None = None,
+    loops: str | dict[str, str] | None = None,
 ) -> _tenfold.Jitted[_R]: ...
 @_overload
 def jit(
@@ -87,6 +88,7 @@ def jit(
     donate: _Any = (),
     allow: _Any = (),
     plan: str | None = None,
+    loops: str | dict[str, str] | None = None,
 ) -> _Callable[[_Callable[..., _R]], _tenfold.Jitted[_R]]: ...
 def jit(
     f: _Any = None,
@@ -96,6 +98,7 @@ def jit(
     donate: _Any = (),
     allow: _Any = (),
     plan: str | None = None,
+    loops: str | dict[str, str] | None = None,
 ) -> _Any:
     """f, compiled for the types of its arguments when it is called.
 
@@ -104,6 +107,8 @@ def jit(
     donate  names or positions of arguments whose memory may become a result's; they are gone after the call
     allow   rewrites that change rounding: "factor", "online"
     plan    text to run instead of the planner's plan: explain(f, x).plan, edited by hand (docs/plans.md)
+    loops   how the launch runs instead of the planner's choice: explain(f, x).kernels[0].loops, edited; or a
+            dict of such texts by the names of launches (docs/plans.md)
 
     Arguments and results are tensors, NumPy arrays (borrowed until the call returns), numbers, and
     tuples, lists, dicts, named tuples and dataclasses of them. Numbers are run-time values. What f takes from
@@ -111,8 +116,8 @@ def jit(
     in which the kernels read them: explain says which.
     """
     if f is None:
-        return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow, plan=plan)
-    jitted = _tenfold.Jitted(f, static, dims, donate, allow, plan)
+        return lambda g: jit(g, static=static, dims=dims, donate=donate, allow=allow, plan=plan, loops=loops)
+    jitted = _tenfold.Jitted(f, static, dims, donate, allow, plan, loops)
     jitted.__doc__ = getattr(f, "__doc__", None)
     return jitted
 
@@ -125,6 +130,7 @@ def explain(
     donate: _Any = (),
     allow: _Any = (),
     plan: str | None = None,
+    loops: str | dict[str, str] | None = None,
     **kwargs: _Any,
 ) -> _tenfold.Explanation:
     """What jit(f)(*args) costs, without running it: launches, bytes, what bounds them, tile programs.
@@ -137,7 +143,7 @@ def explain(
         f, args = f.__tenfold_program__(*args, **kwargs)
         kwargs = {}
     if not isinstance(f, _tenfold.Jitted):
-        f = jit(f, static=static, dims=dims, donate=donate, allow=allow, plan=plan)
+        f = jit(f, static=static, dims=dims, donate=donate, allow=allow, plan=plan, loops=loops)
     return _tenfold._explain_call(f, args, kwargs)
 
 

@@ -255,15 +255,16 @@ plan::Plan plan_of(const State& s) {
   const plan::Options options{.allow = s.options.allow,
                               .fuse = s.options.fuse,
                               .donate = s.options.donate,
-                              .fixed = s.machine->warp_bytes > 0 ? std::vector<int>() : s.options.fixed};
+                              .fixed = s.machine->warp_bytes > 0 ? std::vector<int>() : s.options.fixed,
+                              .loops = s.options.loops};
   constexpr size_t kLarge = 100;  // nodes
   DiskCache& cache = disk_cache();
   const std::vector<NodeRef> order = topological(s.core.results);
   if (cache.folder().empty() || order.size() < kLarge) return plan::make_plan(s.core, *s.machine, options);
   static const std::string planner = file_stamp(file_of(reinterpret_cast<void*>(&plan::make_plan)));
-  const std::string key = digest(fmt::format("plan {} {} {} {} {} {}\n{}", planner, hash(*s.machine),
+  const std::string key = digest(fmt::format("plan {} {} {} {} {} {} {}\n{}", planner, hash(*s.machine),
                                              fmt::join(options.allow, ","), options.fuse, options.donate,
-                                             options.fixed, print(s.core)));
+                                             options.fixed, options.loops, print(s.core)));
   if (const auto kept = cache.load(key)) try {
       const size_t line = kept->find('\n');
       plan::Plan plan = plan::parse_plan(kept->substr(line + 1));
@@ -450,6 +451,7 @@ struct KeyHash {
     if (fault("compile_key_options")) return seed;
     for (const std::string& grant : key.options.allow) seed = hash_of(seed, grant);
     for (const auto& [from, to] : key.options.donate) seed = hash_of(hash_of(seed, from), to);
+    for (const auto& [name, loops] : key.options.loops) seed = hash_of(hash_of(seed, name), loops);
     return hash_of(hash_of(hash_of(seed, key.options.device), key.options.plan), key.environment);
   }
 };
@@ -586,6 +588,10 @@ std::shared_ptr<const Executable> compile(const Graph& graph, const Options& opt
   key.options.interpret |= knob_bool("TENFOLD_INTERPRET");
   if (key.options.interpret && !options.plan.empty())
     user_error("a plan is given, but the interpreter is asked for: it runs the graph, no plan");
+  if (!options.loops.empty() && (key.options.interpret || !options.plan.empty()))
+    user_error("loops are given, but {}",
+               key.options.interpret ? "the interpreter is asked for: it runs the graph, no loops"
+                                     : "a plan too, which says how its launches run: edit its kernels");
   Cache& c = cache();
   {
     const std::lock_guard lock(c.mutex);

@@ -19,7 +19,9 @@ struct Options {
   std::vector<std::pair<int, int>> donate = {};  // parameter -> result: its memory may become the result's
   bool fuse = true;                              // false: a launch for every operation
   bool interpret = false;                        // run on the reference interpreter; explain counts it
-  std::string plan = {};        // text of a plan (plan/text.h) to run instead of the planner's
+  std::string plan = {};  // text of a plan (plan/text.h) to run instead of the planner's
+  // By a launch's name, how it runs instead of the planner's choice (plan/loops.h). No name: the only launch.
+  std::vector<std::pair<std::string, std::string>> loops = {};
   std::string device = "cpu";   // where the arguments and the results lie
   std::vector<int> fixed = {};  // parameters that are the same in every call: they may be laid out ahead
   friend bool operator==(const Options&, const Options&) = default;

@@ -71,6 +71,7 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
   compile_options.allow = options.allow;
   if (device_) compile_options.device = device_->name();
   compile_options.plan = options.plan;
+  compile_options.loops = options.loops;
   std::vector<bool> taken(graph.results.size(), false);
   for (int donated : options.donate) {
     const Type& type = types.at(donated).type;

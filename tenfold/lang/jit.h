@@ -15,11 +15,12 @@
 namespace tenfold::lang {
 
 struct JitOptions {
-  std::vector<std::string> allow;   // grants: "factor", "online"
-  std::vector<int> donate;          // arguments whose memory may become a result's
-  std::string plan = {};            // text of a plan to run instead of the planner's
-  std::string name = "a function";  // for errors
-  Device* device = nullptr;         // where the arguments are; null: the host
+  std::vector<std::string> allow;  // grants: "factor", "online"
+  std::vector<int> donate;         // arguments whose memory may become a result's
+  std::string plan = {};           // text of a plan to run instead of the planner's
+  std::vector<std::pair<std::string, std::string>> loops = {};  // how launches run, by name: plan/loops.h
+  std::string name = "a function";                              // for errors
+  Device* device = nullptr;                                     // where the arguments are; null: the host
 };
 
 // An argument of a call: where its elements are, row-major, and what else is known of it.

@@ -59,6 +59,19 @@ def test_explain(program, tmp_path):
     assert "<svg" in (tmp_path / "page.html").read_text()
 
 
+def test_loops_are_given(program):
+    text = tenfold("explain", program).stdout
+    loops = text.partition("  loops      ")[2].partition("\n")[0]
+    assert "|" in loops and "  axes       " in text
+    assert tenfold("run", "--loops", loops, program).stdout == tenfold("run", program).stdout
+    done = tenfold("explain", "--loops", f"k0_mul={loops}", program)
+    assert done.stdout.partition("\ncompiled")[0] == text.partition("\ncompiled")[0]
+    done = tenfold("run", "--loops", "Q", program)
+    assert done.returncode == 1 and done.stderr.startswith(
+        "tenfold: loops of k0_mul: one bar is needed, but 0 came"
+    )
+
+
 def test_a_plan_is_replayed(program, tmp_path):
     plan = tmp_path / "plan.ten"
     done = tenfold("plan", program)

@@ -173,6 +173,40 @@ def test_captured_weights_are_laid_out_once():
     np.testing.assert_allclose(y, x @ (2 * weights).T, rtol=1e-4, atol=1e-3)
 
 
+def test_loops_are_written_by_hand():
+    def f(x, w, b):
+        return tn.tanh(x @ w + b)
+
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((96, 128), np.float32), rng.standard_normal((128, 192), np.float32)
+    b = rng.standard_normal(192, np.float32)
+    planned = tn.explain(f, x, w, b)
+    kernel = planned.kernels[0]
+    assert kernel.axes == "i 96, j 192, m 128 reduced: p0[i,m], p1[m,j], p2[j] -> r0[i,j]"
+    assert f"  loops      {kernel.loops}\n  axes       {kernel.axes}\n" in str(planned)
+    again = tn.explain(f, x, w, b, loops=kernel.loops)
+    assert again.plan == planned.plan and again.kernels[0].tile == kernel.tile
+    for loops in ("J i m | i3 j32", "J64 I32 m16 i m | i4 j64, packed mj"):
+        by_hand = tn.jit(f, loops={kernel.name: loops})
+        assert tn.explain(by_hand, x, w, b).kernels[0].loops == loops
+        assert (np.asarray(by_hand(x, w, b)) == np.asarray(tn.jit(f)(x, w, b))).all()
+    with pytest.raises(tn.UserError, match="the loop over m cannot be parallel, for m is reduced") as error:
+        tn.jit(f, loops="I J M | i6 j64")(x, w, b)
+    assert str(error.value).endswith(f"Write, as the planner does: {kernel.loops}")
+    weights = tn.asarray(w)  # captured: laid out in the order of whatever loops there are
+    planned = tn.explain(lambda x: x @ weights, x)
+    assert tn.explain(lambda x: x @ weights, x, loops=planned.kernels[0].loops).plan == planned.plan
+    for loops in ("J i m | i3 j32", "J64 I32 m16 i m | i4 j64, packed mj", "J I m | j4 i16"):
+        np.testing.assert_allclose(tn.jit(lambda x: x @ weights, loops=loops)(x), x @ w, atol=1e-4)
+    for loops in (3, {"k0": 3}, {3: "I"}):
+        with pytest.raises(
+            tn.UserError, match="loops must be a text, or a dict of them by the names of launches"
+        ):
+            tn.jit(f, loops=loops)
+    with pytest.raises(tn.UserError, match="loops are given, but a plan too"):
+        tn.jit(f, loops=kernel.loops, plan=planned.plan)(x, w, b)
+
+
 def test_attention_is_one_launch_that_moves_no_scores():
     def attention(q, k, v):
         scores = tn.einsum("hqd,hkd->hqk", q, k) * q.shape[-1] ** -0.5
