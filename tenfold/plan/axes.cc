@@ -181,7 +181,8 @@ Axes classify(const Flat& flat, const Instances& all) {
 // tallest.
 static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instances& all, const Axes& axes,
                                                   int64_t lanes, int unroll) {
-  constexpr int64_t kRegisters = 32, kMapped = 24, kPairs = 36;  // kMapped: beside what the maps make
+  // kRegisters: but for the element that is multiplied; kMapped: beside what the maps make.
+  constexpr int64_t kRegisters = 31, kMapped = 24, kPairs = 36;
   auto height = [&](const Dim& n, int64_t most, bool wide) {
     if (!n.is_const()) return std::min<int64_t>(4, most);
     if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
@@ -216,10 +217,10 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     // Along a summed axis both operands are vectors, and each is used for all rows of the other.
     const bool maps = all.insts[x.inst].kind == Inst::Kind::reduce;
     const int64_t across = vectors * x.registers;
-    const int64_t room = maps ? kMapped / across : x.result.contains(vector) ? kRegisters / across : kPairs;
+    const int64_t room = maps ? kMapped / across : x.result.contains(vector) ? kRegisters / across - 1 : kPairs;
     int64_t left = std::max<int64_t>(1, room);
     for (AtomId a : longest) {
-      const int64_t h = height(all.space.extent(a), left, unroll * x.registers >= 4);
+      const int64_t h = height(all.space.extent(a), left, across >= 4);
       const auto [at, fresh] = heights.emplace(a, h);
       if (!fresh) at->second = std::min(at->second, h);
       left = std::max<int64_t>(1, left / h);

@@ -417,11 +417,16 @@ class Builder {
     return false;
   }
 
-  // Zeros around what lies in memory: a load outside of a buffer gives them.
+  // Zeros around what lies in memory, its axes in whatever order: a load outside of a buffer gives them.
   bool zeros_around_a_buffer(const Node& n, const Op& op, Demand& d) {
     if (n.inputs.size() != 2 || n.inputs[1]->rank() != 0 || n.rank() == 0 || any_whole(d.dims)) return false;
-    const Op &from = flat_.ops[op.inputs[0]], &value = flat_.ops[op.inputs[1]];
-    if (mine_[op.inputs[0]] || from.kind == Op::Kind::constant || value.kind != Op::Kind::constant)
+    int from = op.inputs[0];
+    const auto permutes = [&](const Op& x) {
+      return x.kind == Op::Kind::node && x.node->prim->has("permutes");
+    };
+    while (mine_[from] && permutes(flat_.ops[from])) from = flat_.ops[from].inputs[0];
+    const Op& value = flat_.ops[op.inputs[1]];
+    if (mine_[from] || flat_.ops[from].kind == Op::Kind::constant || value.kind != Op::Kind::constant)
       return false;
     const Scalar fill = value.node->attrs.scalar("value").round_to(n.dtype());
     if (is_complex(n.dtype()) || fill.f() != 0 || std::signbit(fill.f())) return false;

@@ -378,6 +378,7 @@ const Prim kPrims[] = {
             },
         .cost = 0,
         .degree = same_degree,
+        .properties = {"permutes"},
     },
     {
         .name = "slice",
@@ -543,6 +544,7 @@ const Prim kPrims[] = {
             },
         .cost = 0,
         .degree = same_degree,
+        .properties = {"permutes"},
     },
 };
 const Family kFamily{kPrims};
