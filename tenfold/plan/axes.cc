@@ -180,9 +180,10 @@ Axes classify(const Flat& flat, const Instances& all) {
 // registers, the longest axis first; a height is the one whose last tile has least to spare, of those the
 // tallest.
 static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instances& all, const Axes& axes,
-                                                  int64_t lanes, int unroll) {
-  // kRegisters: but for the element that is multiplied; kMapped: beside what the maps make.
-  constexpr int64_t kRegisters = 31, kMapped = 24, kPairs = 36;
+                                                  const tile::Machine& machine, int unroll) {
+  const int64_t lanes = machine.vector_bytes / 4;
+  const int64_t registers = std::min(machine.registers, 32) - 1;  // but for the element that is multiplied
+  const int64_t mapped = (registers + 1) * 3 / 4, pairs = 36;     // mapped: beside what the maps make
   auto height = [&](const Dim& n, int64_t most, bool wide) {
     if (!n.is_const()) return std::min<int64_t>(4, most);
     if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
@@ -217,7 +218,7 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     // Along a summed axis both operands are vectors, and each is used for all rows of the other.
     const bool maps = all.insts[x.inst].kind == Inst::Kind::reduce;
     const int64_t across = vectors * x.registers;
-    const int64_t room = maps ? kMapped / across : x.result.contains(vector) ? kRegisters / across - 1 : kPairs;
+    const int64_t room = maps ? mapped / across : x.result.contains(vector) ? registers / across - 1 : pairs;
     int64_t left = std::max<int64_t>(1, room);
     for (AtomId a : longest) {
       const int64_t h = height(all.space.extent(a), left, across >= 4);
@@ -263,7 +264,7 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
   // Sums of maps along the vectors: one vector of each row, and many pairs of rows.
   for (const InnerProduct& x : inner_products(flat, all))
     if (all.insts[x.inst].kind == Inst::Kind::reduce && x.summed.contains(axes.vector)) unroll = 1;
-  const std::map<AtomId, int64_t> heights = heights_of_tiles(flat, all, axes, lanes, unroll);
+  const std::map<AtomId, int64_t> heights = heights_of_tiles(flat, all, axes, machine, unroll);
   int64_t points = unroll;  // registers of one tile
   auto set = [&](AtomId a, bool parallel) {
     const Dim& n = all.space.extent(a);

@@ -150,15 +150,32 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     });
   }
 
+  // Rows along several axes: all of them, or those of the longest alone.
+  std::vector<AtomId> beside;
+  double rows_beside = 1;
+  for (AtomId a : axes.parallel) {
+    const auto has_it = [&](int operand) { return has(all.insts[operand].dims, a); };
+    if (a == site.rows || a == axes.vector || !all.space.extent(a).is_const() ||
+        !has(all.insts[site.products[0]].dims, a) || std::ranges::any_of(site.operands, has_it))
+      continue;
+    beside.push_back(a);
+    rows_beside *= extent(all, a);
+  }
+
   const std::vector<AtomId> unsplit = first_choice(flat, all, axes, machine, unroll).order;
   std::set<int64_t> tried;
   // All rows in a block, or as few as give each unit blocks of its own.
-  for (const double enough : {1.0, 2.0 * machine.units}) {
+  struct Way {
+    double enough;
+    bool all_axes;
+  };
+  for (const auto [enough, all_axes] : {Way{1.0, false}, Way{2.0 * machine.units, false}, Way{1.0, true}}) {
+    if (all_axes && beside.empty()) continue;
     const int64_t r = divisor(rows, [&](int64_t d) {
       return others * static_cast<double>(rows / d) >= enough &&
-             (!part || static_cast<double>(d) * line <= cache / 4);
+             (!part || static_cast<double>(d) * (all_axes ? rows_beside : 1) * line <= cache / 4);
     });
-    if (r < 2 || !tried.insert(r).second) continue;
+    if (r < 2 || !tried.insert(all_axes ? -r : r).second) continue;
     Packing p{all, {}};
     const auto [blocks, within] = split(p.all, site.rows, r);
     AtomId around = -1, terms_left = longest, four = -1;
@@ -174,6 +191,11 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     if (std::erase(mine.parallel, within) == 0) continue;
     mine.sequential.push_back(within);
     std::erase(mine.parallel, blocks);
+    if (all_axes)
+      for (AtomId a : beside) {
+        std::erase(mine.parallel, a);
+        mine.sequential.push_back(a);
+      }
     p.choice = first_choice(flat, p.all, mine, machine, unroll);
     auto& order = p.choice.order;
     std::ranges::stable_sort(order, {}, [&](AtomId a) {  // a part of an axis stands where the axis did
@@ -181,7 +203,9 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     });
     if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
     if (around >= 0) p.choice.atoms[around] = {1, false, true};
-    for (AtomId a : {within, around}) {
+    std::vector<AtomId> outside = all_axes ? beside : std::vector<AtomId>();
+    outside.insert(outside.end(), {within, around});
+    for (AtomId a : outside) {
       std::erase(order, a);
       if (a >= 0 && p.choice.atoms[a].loop) order.insert(order.begin(), a);
     }

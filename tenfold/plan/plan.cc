@@ -303,7 +303,7 @@ class Planner {
     }
     if (const auto products = inner_products(flat_, all); !products.empty()) {
       const int registers = std::ranges::max(products, {}, &InnerProduct::registers).registers;
-      return std::max(1, 4 / registers);
+      return std::max(1, (axes.time.empty() && machine_.registers < 32 ? 2 : 4) / registers);
     }
     if (axes.time.empty()) return work > 60 ? 2 : 4;
     // A step waits for the one before: vectors side by side hide that, and share votes. But each unit gets

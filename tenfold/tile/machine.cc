@@ -58,7 +58,6 @@ constexpr Machine kMachines[] = {
     // For tests: a cache so small that everything larger than a few tiles leaves it.
     {.name = "generic",
      .vector_bytes = 16,
-     .registers = 16,
      .cache = 16 << 10,
      .shared_cache = 0,
      .cache_bandwidth = 40e9,

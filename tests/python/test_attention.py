@@ -93,7 +93,7 @@ def test_grouped_heads():
 
     want = np.stack([reference(q[:, h], k, v) for h in range(4)], axis=1)
     for allow in ((), ("online",)):
-        assert tn.explain(f, q, k, v, allow=allow).launches == 1
+        assert tn.explain(f, q, k, v, allow=allow).launches <= (1 if allow else 2)  # short: two may be faster
         np.testing.assert_allclose(tn.jit(f, allow=allow)(q, k, v), want, rtol=2e-4, atol=2e-5)
 
 
