@@ -8,7 +8,7 @@ from harness import Prepared
 
 import tenfold as tn
 
-from . import few_rows, layers, ops, policy_weights, products
+from . import few_rows, layers, ops, policy_weights, products, windows
 
 FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 
@@ -16,7 +16,7 @@ FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 def prepare(case):
     works = {"cartpole": _cartpole, "op": _memory, "scan": _scan, "product": _product, "attention": _product,
              "linear": _layer, "encoder": _layer,
-        "few_rows": _few_rows}  # fmt: skip
+             "few_rows": _few_rows, "conv": _conv}  # fmt: skip
     return works[case["work"]](case)
 
 
@@ -233,6 +233,46 @@ def _few_rows(case):
         np.asarray(y)
 
     return Prepared(run, lambda: {"y": np.asarray(kept["y"])}, 4.0 * few_rows.SIZE**2)
+
+
+# ---- figure 13
+
+
+def convolution(case):
+    """f(x) with frozen weights, and x: as `conv` takes it, or with the channels last."""
+    x, w, b = windows.inputs(case)
+    w, b = tn.asarray(w), tn.asarray(b)
+    how = {"stride": case["stride"], "padding": windows.padding(case), "groups": windows.groups(case)}
+    conv = tn.conv_transpose if case["kind"] == "transposed" else tn.conv
+
+    def f(x):
+        y = conv(x, w, **how)
+        if case["fused"]:
+            y = tn.maximum(y + b[:, None, None], 0)
+        return tn.max_pool(y, 3, 2, 1) if case["pooled"] else y
+
+    def channels_last(x):
+        return tn.permute_dims(f(tn.permute_dims(x, (0, 3, 1, 2))), (0, 2, 3, 1))
+
+    if case["channels_last"]:
+        return channels_last, tn.asarray(x.transpose(0, 2, 3, 1).copy())
+    return f, tn.asarray(x)
+
+
+def _conv(case):
+    order = (0, 3, 1, 2) if case["channels_last"] else (0, 1, 2, 3)
+    part = lambda y: y.transpose(order)[:, : windows.CHECKED]
+    return _called(*convolution(case), part, windows.flops(case))
+
+
+def _called(f, x, part, units):
+    call, kept = tn.jit(f), {}
+
+    def run():
+        kept["y"] = y = call(x)
+        np.asarray(y)
+
+    return Prepared(run, lambda: {"y": part(np.asarray(kept["y"]))}, units)
 
 
 # ---- figure 5: a simulator of adjustable state, K steps in one launch or one launch a step

@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from harness import THREADS, Prepared
+from harness import THREADS, Prepared, quickest
 
-from . import few_rows, layers, ops, policy_weights, products
+from . import few_rows, layers, ops, policy_weights, products, windows
 
 torch.set_num_threads(THREADS)
 STEPS_A_CALL = 10
@@ -18,7 +18,7 @@ def prepare(case):
     with torch.no_grad():
         works = {"cartpole": _cartpole, "op": _memory, "product": _product, "attention": _product,
                  "linear": _layer, "encoder": _layer,
-            "few_rows": _few_rows}  # fmt: skip
+                 "few_rows": _few_rows, "conv": _conv}  # fmt: skip
         prepared = works[case["work"]](case)
     run = prepared.run
 
@@ -214,3 +214,60 @@ def _few_rows(case):
         kept["next"] += 1
 
     return Prepared(run, lambda: {"y": kept["y"].float().numpy()}, 4.0 * few_rows.SIZE**2)
+
+
+class _Conv(torch.nn.Module):
+    def __init__(self, case, w, b):
+        super().__init__()
+        self.case, self.how = case, {"stride": case["stride"], "padding": windows.padding(case)}
+        self.how["groups"] = windows.groups(case)
+        self.register_buffer("w", w)
+        self.register_buffer("b", b if case["fused"] else None)
+
+    def forward(self, x):
+        F = torch.nn.functional
+        conv = F.conv_transpose2d if self.case["kind"] == "transposed" else F.conv2d
+        y = conv(x, self.w, self.b, **self.how)
+        y = torch.relu(y) if self.case["fused"] else y
+        return F.max_pool2d(y, 3, 2, 1) if self.case["pooled"] else y
+
+
+def _prepacked(case, x, w, b):
+    """What torch.compile makes of it with freezing: oneDNN's call, the weights laid out for it."""
+    stride, padding, one = [case["stride"]] * 2, [windows.padding(case)] * 2, [1, 1]
+    groups, shape = windows.groups(case), list(x.shape)
+    b, relu = (b, "relu") if case["fused"] else (None, "none")
+    ops = torch.ops.mkldnn
+    if case["kind"] == "transposed":
+        w = ops._reorder_convolution_transpose_weight(w, padding, [0, 0], stride, one, groups, shape)
+        conv = lambda: ops._convolution_transpose_pointwise(
+            x, w, b, padding, [0, 0], stride, one, groups, relu, [], ""
+        )
+    else:
+        w = ops._reorder_convolution_weight(w, padding, stride, one, groups, shape)
+        conv = lambda: ops._convolution_pointwise(x, w, b, padding, stride, one, groups, relu, [], "")
+    return (lambda: torch.nn.functional.max_pool2d(conv(), 3, 2, 1)) if case["pooled"] else conv
+
+
+def _conv(case):
+    """The fastest of two layouts: eager, prepacked, and compiled where pooling follows."""
+    x, w, b = map(torch.from_numpy, windows.inputs(case))
+    torch._inductor.config.freezing = True
+    calls = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x, w = x.contiguous(memory_format=layout), w.contiguous(memory_format=layout)
+        eager = _Conv(case, w, b).eval()
+        calls += [partial(eager, x), _prepacked(case, x, w, b)]
+        if case["pooled"]:
+            calls.append(partial(torch.compile(eager), x))
+    return _quickest(calls, lambda y: y[:, : windows.CHECKED].contiguous().numpy(), windows.flops(case))
+
+
+def _quickest(calls, part, units):
+    with torch.inference_mode():  # as in what is timed
+        call, kept = quickest(calls), {}
+
+    def run():
+        kept["y"] = call()
+
+    return Prepared(run, lambda: {"y": part(kept["y"])}, units)
