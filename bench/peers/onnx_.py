@@ -11,14 +11,14 @@ import onnxruntime
 from harness import THREADS, Prepared, quickest
 from onnx import helper, numpy_helper
 
-from . import windows
+from . import narrow, windows
 
 LEVELS = onnxruntime.GraphOptimizationLevel
-OPSETS = [helper.make_opsetid("", 21)]
+OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
 
 
 def prepare(case):
-    works = {"conv": _conv}
+    works = {"conv": _conv, "narrow": _narrow}
     return works[case["work"]](case)
 
 
@@ -74,3 +74,24 @@ def _conv(case):
     constants = {"w": w, "b": b} if case["fused"] else {"w": w}
     part = lambda y: y[:, : windows.CHECKED]
     return _prepared([_model(nodes, x, y, constants)], x, y, part, windows.flops(case))
+
+
+def _narrow(case):
+    """QLinearMatMul, or a product with f32 results that is then quantised."""
+    x, w, scale = narrow.inputs(case)
+    y = np.empty((len(x), w.shape[1]), x.dtype)
+    point = lambda value: np.array(value, x.dtype)
+    constants = {"one": np.array(1, "f4"), "scale": scale, "w": w, "w point": np.zeros(w.shape[1], "i1"),
+                 "x point": point(narrow.POINT[case["dtype"]]),
+                 "y point": point(narrow.RESULT_POINT[case["dtype"]])}  # fmt: skip
+    whole = ["x", "one", "x point", "w", "scale", "w point", "one", "y point"]
+    parts = ["x", "w", "one", "scale", "x point", "w point"]
+    nodes = (
+        [helper.make_node("QLinearMatMul", whole, ["y"])],
+        [
+            helper.make_node("MatMulIntegerToFloat", parts, ["h"], domain="com.microsoft"),
+            helper.make_node("QuantizeLinear", ["h", "one", "y point"], ["y"]),
+        ],
+    )
+    models = [_model(n, x, y, constants) for n in nodes]
+    return _prepared(models, x, y, np.asarray, narrow.flops(case))

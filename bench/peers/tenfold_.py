@@ -8,7 +8,7 @@ from harness import Prepared
 
 import tenfold as tn
 
-from . import few_rows, layers, ops, policy_weights, products, windows
+from . import few_rows, layers, narrow, ops, policy_weights, products, windows
 
 FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 
@@ -16,7 +16,7 @@ FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 def prepare(case):
     works = {"cartpole": _cartpole, "op": _memory, "scan": _scan, "product": _product, "attention": _product,
              "linear": _layer, "encoder": _layer,
-             "few_rows": _few_rows, "conv": _conv}  # fmt: skip
+             "few_rows": _few_rows, "conv": _conv, "narrow": _narrow}  # fmt: skip
     return works[case["work"]](case)
 
 
@@ -235,7 +235,7 @@ def _few_rows(case):
     return Prepared(run, lambda: {"y": np.asarray(kept["y"])}, 4.0 * few_rows.SIZE**2)
 
 
-# ---- figure 13
+# ---- figures 13 and 14
 
 
 def convolution(case):
@@ -259,10 +259,29 @@ def convolution(case):
     return f, tn.asarray(x)
 
 
+def requantised(case):
+    """f(x) with frozen weights, and x."""
+    x, w, scale = narrow.inputs(case)
+    low, high = narrow.LIMITS[case["dtype"]]
+    offset = tn.asarray(-narrow.POINT[case["dtype"]] * w.sum(0, dtype="i4"))
+    w, scale, point = tn.asarray(w), tn.asarray(scale), float(narrow.RESULT_POINT[case["dtype"]])
+
+    def f(x):
+        sums = tn.matmul(x, w, dtype=tn.int32) + offset
+        scaled = tn.round(tn.astype(sums, tn.float32) * scale) + point
+        return tn.astype(tn.clip(scaled, low, high), case["dtype"])
+
+    return f, tn.asarray(x)
+
+
 def _conv(case):
     order = (0, 3, 1, 2) if case["channels_last"] else (0, 1, 2, 3)
     part = lambda y: y.transpose(order)[:, : windows.CHECKED]
     return _called(*convolution(case), part, windows.flops(case))
+
+
+def _narrow(case):
+    return _called(*requantised(case), np.asarray, narrow.flops(case))
 
 
 def _called(f, x, part, units):

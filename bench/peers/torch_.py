@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from harness import THREADS, Prepared, quickest
 
-from . import few_rows, layers, ops, policy_weights, products, windows
+from . import few_rows, layers, narrow, ops, policy_weights, products, windows
 
 torch.set_num_threads(THREADS)
 STEPS_A_CALL = 10
@@ -18,7 +18,7 @@ def prepare(case):
     with torch.no_grad():
         works = {"cartpole": _cartpole, "op": _memory, "product": _product, "attention": _product,
                  "linear": _layer, "encoder": _layer,
-                 "few_rows": _few_rows, "conv": _conv}  # fmt: skip
+                 "few_rows": _few_rows, "conv": _conv, "narrow": _narrow}  # fmt: skip
         prepared = works[case["work"]](case)
     run = prepared.run
 
@@ -271,3 +271,27 @@ def _quickest(calls, part, units):
         kept["y"] = call()
 
     return Prepared(run, lambda: {"y": part(kept["y"])}, units)
+
+
+def _narrow(case):
+    """oneDNN's quantised linear layer (of u8: i8 is moved by 128), or _int_mm and a compiled rest."""
+    x, w, scale = map(torch.from_numpy, narrow.inputs(case))
+    point, out = narrow.POINT[case["dtype"]], narrow.RESULT_POINT[case["dtype"]]
+    ops, dtype, zeros = torch.ops.onednn, x.dtype, torch.zeros(len(scale), dtype=torch.int64)
+    packed = ops.qlinear_prepack(w.T.contiguous(), list(x.shape))
+
+    def linear(x, point):
+        return ops.qlinear_pointwise(
+            x, 1.0, point, packed, scale, zeros, None, 1.0, out, dtype, "none", [], ""
+        )
+
+    if case["dtype"] == "u8":
+        return _quickest([lambda: linear(x, point)], torch.Tensor.numpy, narrow.flops(case))
+
+    def rest(sums, scale):
+        return torch.clamp(torch.round(sums * scale) + out, -128, 127).to(torch.int8)
+
+    rest = torch.compile(rest, dynamic=True)
+    moved = lambda: linear((x ^ -128).view(torch.uint8), 128)
+    calls = [moved, lambda: rest(torch._int_mm(x, w), scale)]
+    return _quickest(calls, torch.Tensor.numpy, narrow.flops(case))
