@@ -27,7 +27,7 @@ struct Options {
   friend bool operator==(const Options&, const Options&) = default;
 };
 
-std::span<const std::string_view> allowed_grants();  // "factor", "online"
+std::span<const std::string_view> allowed_grants();  // "factor", "online", "reassociate"
 
 struct PassTime {
   std::string name;

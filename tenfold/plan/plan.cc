@@ -959,15 +959,25 @@ void check_names(const Plan& plan, const std::vector<std::pair<std::string, std:
 Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& options) {
   Options plain = options;  // what is cut where does not depend on how launches run by hand
   plain.loops.clear();
-  Graph chosen = split_reductions(graph);
-  Plan best = Planner(chosen, machine, plain).make();
-  if (options.granted("factor") || options.granted("online"))
-    if (Graph other = split_reductions(factor(graph)); !same(other, chosen))
-      if (Plan factored = Planner(other, machine, plain).make(); factored.seconds < best.seconds)
-        best = std::move(factored), chosen = std::move(other);
+  std::vector<Graph> proposed{split_reductions(graph)};
+  const auto propose = [&](Graph other) {
+    other = split_reductions(other);
+    if (std::ranges::none_of(proposed, [&](const Graph& g) { return same(g, other); }))
+      proposed.push_back(std::move(other));
+  };
+  if (options.granted("reassociate")) propose(reassociate(graph));
+  if (options.granted("factor") || options.granted("online")) {
+    propose(factor(graph));
+    if (options.granted("reassociate")) propose(reassociate(factor(graph)));
+  }
+  const Graph* chosen = nullptr;
+  Plan best;
+  for (const Graph& g : proposed)
+    if (Plan plan = Planner(g, machine, plain).make(); !chosen || plan.seconds < best.seconds)
+      best = std::move(plan), chosen = &g;
   if (options.loops.empty()) return best;
   check_names(best, options.loops);
-  return Planner(chosen, machine, options).make();
+  return Planner(*chosen, machine, options).make();
 }
 
 double least_bytes(const Graph& graph) {

@@ -24,6 +24,9 @@ Graph drop_unused(const Graph&);
 // Scales that do not vary along the summed axes of a contraction come after it: other rounding, less work.
 Graph factor(const Graph&);
 
+// Products of several arrays in the order of the fewest multiplications: other rounding, less work.
+Graph reassociate(const Graph&);
+
 // Contractions of narrow inputs as ones of inputs converted to what they are summed in; the same bits.
 // `bytes`: u8 with i8 stays, and i8 with i8 becomes that.
 Graph widen(const Graph&, bool bytes);

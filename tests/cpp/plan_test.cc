@@ -310,6 +310,35 @@ TEST(Plan, FactoredScale) {
   check(turned, tile::machine("avx512"), granted, 1e-3);
 }
 // Two axes of one result are never one, not even inside a form: 2 a + b is not 3 a.
+TEST(Plan, ReassociatedProducts) {
+  // Granted, several factors are multiplied in the cheapest order, through transposes; results stay.
+  const auto flops = [](const Graph& g, bool granted) {
+    plan::Options options;
+    if (granted) options.allow = {"reassociate"};
+    check(g, tile::machine("avx512"), options, 1e-3);
+    double sum = 0;
+    for (const plan::Step& s : plan::make_plan(g, tile::machine("avx512"), options).steps)
+      if (const auto* l = std::get_if<plan::Launch>(&s.what)) sum += l->cost.flops;
+    return sum;
+  };
+  NodeRef a = in(0, {60, 50}), b = in(1, {50, 60}), x = in(2, {60, 2});
+  const NodeRef ab = contract(a, b, "ij,jk->ik"), abx = contract(ab, x, "ik,kn->in");
+  const Graph chain{{a, b, x}, {abx}, {}};
+  EXPECT_LT(flops(chain, true), flops(chain, false) / 5);
+  const Graph kept{{a, b, x}, {abx, ab}, {}};  // a b is needed anyhow
+  EXPECT_EQ(flops(kept, true), flops(kept, false));
+  // Attention without a softmax: (q k^T) v as q (k^T v), with batches and a transpose between.
+  NodeRef q = in(0, {2, 64, 8}), k = in(1, {2, 64, 8}), v = in(2, {2, 64, 8});
+  const NodeRef scores = build::transpose(contract(q, k, "bqd,bkd->bkq"), {0, 2, 1});
+  const Graph linear{{q, k, v}, {map("tanh", {contract(scores, v, "bqk,bkd->bqd")})}, {}};
+  EXPECT_LT(flops(linear, true), flops(linear, false) / 2);
+  // Four factors, one of them twice, axes that are summed alone.
+  NodeRef u = in(2, {60, 3, 4});
+  const NodeRef many = contract(contract(ab, a, "ik,kj->ij"), contract(b, u, "jk,knm->jn"), "ij,jn->ni");
+  const Graph four{{a, b, u}, {many}, {}};
+  EXPECT_LT(flops(four, true), flops(four, false));
+}
+
 TEST(Plan, NoDiagonalIsStored) {
   NodeRef x = in(0, {70, 2}), y = in(1, {70, 2});
   const NodeRef wide = reshape(x, {35, 4});
