@@ -175,6 +175,21 @@ Axes classify(const Flat& flat, const Instances& all) {
   return axes;
 }
 
+// Vectors side by side in a tile: as many as asked for, or fewer where the last tile has much less to spare.
+static int64_t vectors_of_tile(const Dim& n, int64_t lanes, int unroll) {
+  constexpr double kWorth = 0.06;  // of the elements, for each vector less
+  const int64_t all = (n.hint() + lanes - 1) / lanes;
+  if (!n.is_const() || all <= unroll) return std::clamp<int64_t>(all, 1, unroll);
+  int64_t best = unroll;
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t v = unroll; v > unroll / 2; --v) {
+    const auto covered = static_cast<double>((all + v - 1) / v * v);
+    const double cost = covered * (1 + kWorth * static_cast<double>(unroll - v));
+    if (cost < least) best = v, least = cost;
+  }
+  return best;
+}
+
 // Heights of an inner product's tile, by axis of rows: those of the result that an operand along the vectors
 // does not have, so that a vector, once loaded, is used again. All rows of products side by side stay in
 // registers, the longest axis first; a height is the one whose last tile has least to spare, of those the
@@ -199,8 +214,7 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     return std::ranges::find(axes.parallel, a) != axes.parallel.end() ||
            std::ranges::find(axes.sequential, a) != axes.sequential.end();
   };
-  const int64_t length = vector < 0 ? 1 : all.space.extent(vector).hint();
-  const int64_t vectors = std::clamp<int64_t>((length + lanes - 1) / lanes, 1, unroll);
+  const int64_t vectors = vector < 0 ? 1 : vectors_of_tile(all.space.extent(vector), lanes, unroll);
   std::map<AtomId, int64_t> heights;
   const std::vector<InnerProduct> products = inner_products(flat, all);
   for (const InnerProduct& x : products) {
@@ -271,7 +285,10 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
     Tiling& t = c.atoms[a];
     t.grid = parallel;
     if (a == axes.vector)
-      t.inner = n.is_const() ? std::min<int64_t>(n.value(), lanes * unroll) : lanes * unroll;
+      t.inner = n.is_const() ? std::min<int64_t>(n.value(), lanes * vectors_of_tile(n, lanes, unroll))
+                             : lanes * unroll;
+    else if (heights.contains(a) && axes.time.empty())
+      t.inner = heights.at(a);
     else if (!parallel && n.is_const() && n.value() <= 8 && points * n.value() <= 32)
       t.inner = std::max<int64_t>(1, n.value()), points *= t.inner;
     else if (heights.contains(a))

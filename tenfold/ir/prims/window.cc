@@ -148,13 +148,29 @@ NodeRef spaced(NodeRef x, size_t axis, int64_t stride, const Dim& extent, const 
   return pad(x, low, extent - x->shape()[axis] + high);
 }
 
+// y's elements along an axis as [n / parts, parts], with zeros after them to fill the last.
+NodeRef in_parts(const NodeRef& y, size_t axis, int64_t parts) {
+  Shape shape = y->shape(), low(shape.size(), 0), high = low;
+  const Dim count = floordiv(shape[axis] + parts - 1, parts);
+  high[axis] = count * parts - shape[axis];
+  shape[axis] = count;
+  shape.insert(shape.begin() + static_cast<int64_t>(axis) + 1, parts);
+  return build::reshape(build::pad(y, build::constant(0, y->dtype()), low, high), shape);
+}
+
 // The sum over positions and taps of a[.., i, ..] b[.., k, ..] at stride * i + dilation * k is a contraction
-// over windows of a, turned round: what is at j has met tap k at j - dilation * k.
+// over windows of a, turned round: what is at j has met tap k at j - dilation * k. With a stride s, elements
+// s * i + r of each phase r have met the taps s * k + r at i - k: the phases are an axis of b and of the
+// result.
 NodeRef of_contraction(const Windows& w, const Shape& whole, const NodeRef& product) {
   const ContractSpec spec = parse_contract(product->attrs.text("spec"));
   const size_t rank = whole.size();
+  std::string unused;
+  for (char c = 'a'; c <= 'z'; ++c)
+    if ((spec.a + spec.b).find(c) == std::string::npos) unused += c;
   for (const bool swapped : {false, true}) {
-    const std::string &a = swapped ? spec.b : spec.a, &b = swapped ? spec.a : spec.b;
+    const std::string& a = swapped ? spec.b : spec.a;
+    std::string b = swapped ? spec.a : spec.b;
     bool apart = true;
     for (size_t k = 0; k < w.size(); ++k) {
       const char position = spec.out[w.axis(k)], tap = spec.out[rank + k];
@@ -163,18 +179,52 @@ NodeRef of_contraction(const Windows& w, const Shape& whole, const NodeRef& prod
     }
     if (!apart) continue;
     NodeRef x = product->inputs[swapped ? 1 : 0], y = product->inputs[swapped ? 0 : 1];
-    Ints axes, turned;
+    std::string out = spec.out.substr(0, rank);
+    Ints axes, taps, turned, phases;
     for (size_t k = 0; k < w.size(); ++k) {
-      const auto at = a.find(spec.out[w.axis(k)]);
-      const int64_t border = w.reach(k) - 1;
-      x = spaced(x, at, w.stride[k], whole[w.axis(k)], border, 0);
+      const auto at = a.find(spec.out[w.axis(k)]), tap = b.find(spec.out[rank + k]);
+      const int64_t stride = w.stride[k], parts = (w.taps[k] + stride - 1) / stride;
+      const Dim &positions = x->shape()[at], &extent = whole[w.axis(k)];
+      const bool by_phases = stride > 1 && w.dilation[k] == 1 && k < unused.size() &&
+                             (extent - (positions + (parts - 1)) * stride).is_const();
       axes.push_back(static_cast<int64_t>(at));
-      turned.push_back(static_cast<int64_t>(b.find(spec.out[rank + k])));
+      phases.push_back(by_phases ? stride : 1);
+      taps.push_back(by_phases ? parts : w.taps[k]);
+      if (!by_phases) {
+        x = spaced(x, at, stride, extent, w.reach(k) - 1, 0);
+        continue;
+      }
+      x = spaced(x, at, 1, positions, parts - 1, parts - 1);
+      y = in_parts(y, tap, stride);
+      b.insert(tap + 1, 1, unused[k]);
+      out += unused[k];
     }
+    for (size_t k = 0; k < w.size(); ++k) turned.push_back(static_cast<int64_t>(b.find(spec.out[rank + k])));
     std::sort(turned.begin(), turned.end());
-    return build::contract(
-        build::window(x, axes, w.taps, Ints(w.size(), 1), w.dilation), build::reverse(y, turned),
-        fmt::format("{},{}->{}", a + spec.out.substr(rank), b, spec.out.substr(0, rank)), product->dtype());
+    NodeRef sum = build::contract(build::window(x, axes, taps, Ints(w.size(), 1), w.dilation),
+                                  build::reverse(y, turned),
+                                  fmt::format("{},{}->{}", a + spec.out.substr(rank), b, out), product->dtype());
+    if (out.size() == rank) return sum;
+    Ints order;  // each phase after its positions
+    Shape shape(sum->shape().begin(), sum->shape().begin() + static_cast<int64_t>(rank));
+    for (size_t d = 0; d < rank; ++d) {
+      order.push_back(static_cast<int64_t>(d));
+      for (size_t k = 0; k < w.size(); ++k)
+        if (w.axis(k) == d && phases[k] > 1) {
+          order.push_back(static_cast<int64_t>(out.find(unused[k])));
+          shape[d] = shape[d] * phases[k];
+        }
+    }
+    sum = build::reshape(build::transpose(sum, order), shape);
+    for (size_t k = 0; k < w.size(); ++k) {  // no tap has met what is beyond, and nobody asks for the rest
+      if (phases[k] == 1) continue;
+      const size_t d = w.axis(k);
+      if (provably_le(whole[d], sum->shape()[d]))
+        sum = build::slice_axis(sum, static_cast<int64_t>(d), 0, whole[d]);
+      else
+        sum = spaced(sum, d, 1, whole[d], 0, 0);
+    }
+    return sum;
   }
   return {};
 }
