@@ -69,9 +69,14 @@ std::optional<Layout> lay_out(tile::Kernel& kernel, size_t argument) {
     at = s.forms;
     order = kernel.grid;
     for (const tile::Loop* loop : loops) order.push_back(loop->atom);
+    const auto quad = [&](AtomId a) {  // four bytes that one instruction sums lie together
+      return size_of(arg.dtype) == 1 && extent(a) == Dim(4) &&
+             std::ranges::find(kernel.vectors, a) != kernel.vectors.end();
+    };
     for (AtomId a : s.axes)
-      if (a != kernel.vector) order.push_back(a);
+      if (a != kernel.vector && !quad(a)) order.push_back(a);
     if (std::ranges::find(s.axes, kernel.vector) != s.axes.end()) order.push_back(kernel.vector);
+    std::ranges::copy_if(s.axes, std::back_inserter(order), quad);
   });
   if (!at || !alike || !are_numbers(*at, arg.shape, extent)) return {};
 

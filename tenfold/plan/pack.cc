@@ -211,7 +211,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     }
     p.choice.packed = gathered(flat, p.all, inner_products(flat, p.all), mine);
     for (const int operand : site.operands)
-      if (quad > 1 || !may_lay(flat, p.all, p.all.insts[operand])) p.choice.packed.insert(operand);
+      if (!may_lay(flat, p.all, p.all.insts[operand])) p.choice.packed.insert(operand);
     p.choice.around = around;
     if (four >= 0) {
       p.choice.quad = four;

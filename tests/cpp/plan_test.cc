@@ -460,7 +460,7 @@ TEST(Plan, FixedOperandsAreLaidOutAhead) {
       {{48, 96}, {128, 96}, "ik,jk->ij", Dtype::f32, "f32[2,96,64]"},  // transposed
       {{48, 96}, {96, 100}, "ik,kj->ij", Dtype::f32, "f32[2,96,64]"},  // ragged: zeros beside it
       {{48, 96}, {96, 64}, "ik,kj->ij", Dtype::f32, ""},               // in order as it is
-      {{48, 96}, {96, 65}, "ik,kj->ij", Dtype::f32, ""},               // twice as large with its zeros
+      {{48, 96}, {96, 65}, "ik,kj->ij", Dtype::f32, "f32[2,96,48]"},   // narrower tiles have less to spare
       {{3, 20, 24}, {3, 24, 128}, "bik,bkj->bij", Dtype::f32, "f32[3,2,24,64]"},
       {{48, 96}, {96, 128}, "ik,kj->ij", Dtype::bf16, "bf16[2,96,64]"},  // converted when packed
       {{6, 512}, {512, 10}, "ik,kj->ij", Dtype::f32, "f32[2,8,5,64]"},   // vectors along the sum
@@ -478,6 +478,14 @@ TEST(Plan, FixedOperandsAreLaidOutAhead) {
     EXPECT_EQ(found, c.shape);
     EXPECT_EQ(check(g, m, options, c.dtype == Dtype::bf16 ? 0.02 : 1e-4), 1);
   }
+  // Bytes for instructions that sum four of them.
+  const NodeRef x = in(0, {48, 96}, Dtype::u8), w = in(1, {96, 128}, Dtype::i8);
+  const Graph g{{x, w}, {build::contract(x, w, "ik,kj->ij", Dtype::i32)}, {}};
+  plan::Options options;
+  options.fixed = {1};
+  const plan::Plan p = plan::make_plan(g, tile::machine("zen4"), options);
+  EXPECT_EQ(p.buffers.back().type.str(), "i8[2,24,64,4]");
+  EXPECT_EQ(check(g, tile::machine("zen4"), options, 0), 1);
 }
 
 TEST(Plan, InnerProductsOfMapsAreTiledAndPacked) {

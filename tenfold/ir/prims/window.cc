@@ -201,9 +201,9 @@ NodeRef of_contraction(const Windows& w, const Shape& whole, const NodeRef& prod
     }
     for (size_t k = 0; k < w.size(); ++k) turned.push_back(static_cast<int64_t>(b.find(spec.out[rank + k])));
     std::sort(turned.begin(), turned.end());
-    NodeRef sum = build::contract(build::window(x, axes, taps, Ints(w.size(), 1), w.dilation),
-                                  build::reverse(y, turned),
-                                  fmt::format("{},{}->{}", a + spec.out.substr(rank), b, out), product->dtype());
+    NodeRef sum = build::contract(
+        build::window(x, axes, taps, Ints(w.size(), 1), w.dilation), build::reverse(y, turned),
+        fmt::format("{},{}->{}", a + spec.out.substr(rank), b, out), product->dtype());
     if (out.size() == rank) return sum;
     Ints order;  // each phase after its positions
     Shape shape(sum->shape().begin(), sum->shape().begin() + static_cast<int64_t>(rank));
