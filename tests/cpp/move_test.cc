@@ -156,7 +156,14 @@ TEST(Move, WindowsOfAContractionAreAddedBackByOne) {
             });
         expect_gradients(graph);
         const Graph core = expand(graph);
-        EXPECT_EQ(core.results[0]->prim->name, "contract") << print(core);
+        int products = 0;  // the rest are moves: the phases of a stride are interleaved
+        for (const NodeRef& n : topological(core.results)) {
+          products += n->prim->kind == Kind::contract;
+          EXPECT_TRUE(n->prim->kind == Kind::contract || n->prim->kind == Kind::move ||
+                      n->prim->kind == Kind::leaf)
+              << print(core);
+        }
+        EXPECT_EQ(products, 1) << print(core);
         const std::vector<Array> in = random_arguments(graph, 5);
         const std::vector<double> meant = run(graph, in), made = run(core, in);
         for (size_t i = 0; i < meant.size(); ++i) EXPECT_NEAR(meant[i], made[i], 1e-12) << print(core);
