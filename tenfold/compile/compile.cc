@@ -340,6 +340,11 @@ std::string dump_code(const State& s) {
   return out;
 }
 
+void run_widen(State& s) {
+  const tile::Machine& m = *s.machine;
+  s.core = widen(s.core, {.bytes = m.quads, .signed_bytes = m.tile_rows > 0, .pairs = m.pairs});
+}
+
 struct Pass {
   std::string_view name;
   void (*run)(State&);
@@ -354,7 +359,7 @@ constexpr Pass kPasses[] = {
     {"verify", [](State& s) { verify_graph(s, "tracing"); }, verify_nothing, dump_graph, "graph"},
     {"simplify", [](State& s) { s.core = simplify(s.core); }, verify_graph, dump_graph, "graph"},
     {"expand", run_expand, verify_graph, dump_graph, "graph", true},
-    {"widen", [](State& s) { s.core = widen(s.core, s.machine->quads); }, verify_graph, dump_graph, "graph"},
+    {"widen", run_widen, verify_graph, dump_graph, "graph"},
     {"simplify_core", [](State& s) { s.core = simplify(s.core); }, verify_graph, dump_graph, "graph"},
     {"plan", run_plan, verify_plan, dump_plan, "tile", true},
     {"target", run_target, verify_nothing, dump_code, "asm", true},

@@ -158,11 +158,11 @@ void Lowering::fold(int i, Scope& scope, Body& body) {
   const Inst& x = inst(i);
   bool contract = x.kind == Inst::Kind::contract;
   Dtype want = op(i).type.dtype, running = accumulator(want);
-  const bool quads = contract && contains(space_atoms(x.reduced), choice_.quad);
+  const bool grouped = contract && contains(space_atoms(x.reduced), choice_.group);
   std::vector<Operand> operands;
   for (size_t k = 0; k < x.inputs.size(); ++k) {
     operands.push_back(input(body, scope, i, k));
-    if (!quads) operands.back() = convert(body, operands.back(), running);
+    if (!grouped) operands.back() = convert(body, operands.back(), running);
   }
   std::vector<AtomId> over;
   for (AtomId a : space_atoms(x.reduced))

@@ -69,14 +69,13 @@ std::optional<Layout> lay_out(tile::Kernel& kernel, size_t argument) {
     at = s.forms;
     order = kernel.grid;
     for (const tile::Loop* loop : loops) order.push_back(loop->atom);
-    const auto quad = [&](AtomId a) {  // four bytes that one instruction sums lie together
-      return size_of(arg.dtype) == 1 && extent(a) == Dim(4) &&
-             std::ranges::find(kernel.vectors, a) != kernel.vectors.end();
+    const auto grouped = [&](AtomId a) {  // what one instruction sums lies together
+      return std::ranges::find(kernel.vectors, a) != kernel.vectors.end();
     };
     for (AtomId a : s.axes)
-      if (a != kernel.vector && !quad(a)) order.push_back(a);
+      if (a != kernel.vector && !grouped(a)) order.push_back(a);
     if (std::ranges::find(s.axes, kernel.vector) != s.axes.end()) order.push_back(kernel.vector);
-    std::ranges::copy_if(s.axes, std::back_inserter(order), quad);
+    std::ranges::copy_if(s.axes, std::back_inserter(order), grouped);
   });
   if (!at || !alike || !are_numbers(*at, arg.shape, extent)) return {};
 
@@ -103,11 +102,15 @@ std::optional<Layout> lay_out(tile::Kernel& kernel, size_t argument) {
   return layout;
 }
 
+bool reads_all(const Instances& all, const Inst& load) {
+  return are_numbers(load.dims, load.shape, [&](AtomId a) { return all.space.extent(a); });
+}
+
 bool may_lay(const Flat& flat, const Instances& all, const Inst& load) {
   if (load.kind != Inst::Kind::load || !flat.ops[static_cast<size_t>(load.op)].fixed) return false;
   return is_const(load.shape) &&
          volume(load.shape).value() * size_of(flat.ops[static_cast<size_t>(load.op)].type.dtype) >= kLeast &&
-         are_numbers(load.dims, load.shape, [&](AtomId a) { return all.space.extent(a); });
+         reads_all(all, load);
 }
 
 NodeRef laid(const NodeRef& input, const Layout& layout, const Shape& shape) {

@@ -21,6 +21,8 @@ struct Layout {
 // tables).
 std::optional<Layout> lay_out(tile::Kernel&, size_t argument);
 
+// Does the load read each element of its buffer once, and nothing beside it?
+bool reads_all(const Instances&, const Inst& load);
 // Whether a load may become one in order, whatever the loops will be.
 bool may_lay(const Flat&, const Instances&, const Inst& load);
 

@@ -110,6 +110,7 @@ void Lowering::define(int i, const Operand& o, Scope& scope, Body& body) {
   scope[i] = o;
   if (kept_.contains(i) && written_.insert(i).second)
     write_scratch(body, scratch_of(i, dtype(i)), o, storage_forms(kept_dims(i)), axes(inst(i).dims));
+  if (spread_.contains(i)) scope.erase(i);
 }
 
 void Lowering::statement(int i, Scope& scope, Body& body) {

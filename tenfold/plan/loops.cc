@@ -185,7 +185,7 @@ std::string LoopText::print(const Instances& split, const Choice& choice) const 
   if (!packed.empty()) out += fmt::format(", packed {}", fmt::join(packed, " "));
   if (!choice.keep) out += ", again";
   if (choice.online) out += ", online";
-  if (choice.quad >= 0) out += ", quads " + parts.at(choice.quad).axis->letter;
+  if (choice.group >= 0) out += ", grouped " + parts.at(choice.group).axis->letter;
   return out;
 }
 
@@ -305,22 +305,23 @@ void LoopText::add_word(std::string_view text, Packing& p, const std::vector<Ato
     p.choice.online = true;
     return;
   }
-  if (words.size() == 2 && words[0] == "quads") {
+  if (words.size() == 2 && words[0] == "grouped") {
     const auto axis = std::ranges::find(axes_, words[1], &Axis::letter);
-    if (axis == axes_.end()) illegal("quads {}: there is no such axis", words[1]);
-    const AtomId four = innermost[static_cast<size_t>(axis - axes_.begin())];
-    if (!machine.quads || !sums_bytes_along(flat_, p.all, four))
+    if (axis == axes_.end()) illegal("grouped {}: there is no such axis", words[1]);
+    const AtomId within = innermost[static_cast<size_t>(axis - axes_.begin())];
+    const int64_t group = group_along(flat_, p.all, within, machine);
+    if (group == 1)
       illegal(
-          "quads {}: no product of u8 with i8 is summed in i32 along it, or no instruction of this machine "
-          "does",
+          "grouped {}: no product of u8 with i8 is summed in i32 along it, none of bf16 in f32, or no "
+          "instruction of this machine does",
           words[1]);
-    if (p.all.space.extent(four) != Dim(4) || p.choice.atoms[static_cast<size_t>(four)].loop)
-      illegal("quads {0}: write {0}4 as a loop and {0}4 in the tile", words[1]);
-    p.choice.quad = four;
+    if (p.all.space.extent(within) != Dim(group) || p.choice.atoms[static_cast<size_t>(within)].loop)
+      illegal("grouped {0}: write {0}{1} as a loop and {0}{1} in the tile", words[1], group);
+    p.choice.group = within;
     return;
   }
   if (words.size() < 2 || words[0] != "packed")
-    illegal("'{}' is none of: packed AXES, again, online, quads AXIS", fmt::join(words, " "));
+    illegal("'{}' is none of: packed AXES, again, online, grouped AXIS", fmt::join(words, " "));
   std::map<std::string, std::vector<int>, std::less<>> operands;
   for (const InnerProduct& x : inner_products(flat_, p.all))
     for (const int i : x.operands) {

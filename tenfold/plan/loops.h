@@ -10,7 +10,7 @@
 //   packed kj     operands of an inner product that are kept in scratch, each by its axes as they lie
 //   again         what a later loop needs is computed again, not kept in scratch
 //   online        a maximum runs beside what scales with it (under the grant of that name)
-//   quads k       four neighbours along k are one sum of bytes
+//   grouped k     neighbours along k are one sum: four of bytes, two of bf16
 #pragma once
 
 #include <string>

@@ -6,7 +6,7 @@ namespace tenfold::plan {
 Lowered Lowering::finish() {
   kernel_.grid = grid_;
   kernel_.vector = choice_.vector >= 0 ? inner_[choice_.vector] : -1;
-  if (choice_.quad >= 0) kernel_.vectors = {inner_[choice_.quad]};
+  if (choice_.group >= 0) kernel_.vectors = {inner_[choice_.group]};
   make_args();
   Body body;
   std::unordered_map<int, Operand> scope;
@@ -70,18 +70,18 @@ bool Lowering::whole(const Forms& fs) {
 // Scratch is laid out by whole atoms, so that it can be read at any form.
 std::vector<AtomId> Lowering::storage_atoms(const Forms& dims) const {
   std::vector<AtomId> out;
-  bool vector = false, quad = false;
+  bool vector = false, group = false;
   for (AtomId a : space_atoms(dims)) {
     if (tiling(a).grid && inner_[a] < 0) continue;
     if (a == choice_.vector)
       vector = true;
-    else if (a == choice_.quad)
-      quad = true;
+    else if (a == choice_.group)
+      group = true;
     else
       out.push_back(a);
   }
   if (vector) out.push_back(choice_.vector);
-  if (quad) out.push_back(choice_.quad);
+  if (group) out.push_back(choice_.group);
   return out;
 }
 

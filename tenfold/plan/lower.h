@@ -28,7 +28,7 @@ struct Choice {
   bool online = false;        // a maximum runs beside what is scaled by it
   std::set<int> packed;       // instances kept in scratch although they could be loaded, or made, again
   AtomId around = -1;  // a loop around both making and use of what is kept; where a maximum runs, its loop
-  AtomId quad = -1;    // four neighbours that a contraction of bytes sums at once: they lie together
+  AtomId group = -1;   // neighbours that a contraction of narrow numbers sums at once: they lie together
 };
 
 // The memory step of an atom in a buffer of this shape, 0 if it does not move.

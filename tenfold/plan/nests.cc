@@ -314,6 +314,11 @@ void Lowering::find_kept() {
   for (size_t i = 0; i < n_; ++i)
     if (inst(static_cast<int>(i)).kind == Inst::Kind::carry && memory_carry(static_cast<int>(i)))
       for (const auto& u : inst(static_cast<int>(i)).inputs) kept_.insert(u.inst);
+  for (const int i : choice_.packed) {
+    int64_t elements = 1;
+    for (AtomId a : space_atoms(inst(i).dims)) elements *= tiling(a).inner;
+    if (elements * 4 > 2 * machine_.registers * machine_.vector_bytes) kept_.insert(i), spread_.insert(i);
+  }
 }
 
 // A value that is made, element by element, of a kept one that nobody reads later takes its place in scratch.

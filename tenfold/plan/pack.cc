@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <map>
 
 #include "tenfold/plan/lay.h"
 #include "tenfold/plan/online.h"
@@ -66,12 +67,26 @@ Site find_site(const Instances& all, const std::vector<InnerProduct>& products, 
   return best;
 }
 
-// u8 with i8, summed in i32.
-bool sums_bytes(const Flat& flat, const Instances& all, const Inst& x) {
-  if (flat.ops[x.op].type.dtype != Dtype::i32) return false;
-  std::set<Dtype> from;
-  for (const auto& use : x.inputs) from.insert(flat.ops[all.insts[use.inst].op].type.dtype);
-  return from == std::set{Dtype::i8, Dtype::u8};
+// Neighbours that one instruction sums of this product.
+int64_t group_of(const Flat& flat, const Instances& all, const Inst& x, const tile::Machine& machine) {
+  const auto dtype = [&](size_t k) { return flat.ops[all.insts[x.inputs[k].inst].op].type.dtype; };
+  if (x.kind != Inst::Kind::contract) return 1;
+  return tile::group_size(machine, dtype(0), dtype(1), flat.ops[x.op].type.dtype);
+}
+
+// The longest summed axis along which groups lie together in each operand that vectors do not have; -1: none.
+AtomId grouped_axis(const Instances& all, const InnerProduct& x, AtomId vector, int64_t group) {
+  AtomId best = -1;
+  for (AtomId a : x.summed) {
+    const bool together = std::ranges::all_of(x.operands, [&](int operand) {
+      const Inst& p = all.insts[operand];
+      return has(p.dims, vector) || p.kind != Inst::Kind::load || stride(p.shape, p.dims, a) == Dim(1);
+    });
+    if (a != vector && together && all.space.extent(a).is_const() &&
+        provably_divides(group, all.space.extent(a)) && (best < 0 || extent(all, a) > extent(all, best)))
+      best = a;
+  }
+  return best;
 }
 
 // Operands that vectors would gather, again in each turn of a loop that they do not depend on.
@@ -89,6 +104,43 @@ std::set<int> gathered(const Flat& flat, const Instances& all, const std::vector
   return found;
 }
 
+// Are tiles of these many groups deep?
+bool fills_tiles(int64_t groups) {
+  constexpr int64_t kLeast = 8, kMost = 16;
+  return divisor(groups, [](int64_t d) { return d <= kMost; }) >= kLeast;
+}
+
+// Rows in one tile register, or in two alike; 0 where tiles that divide the rows would be low.
+int64_t rows_of_tiles(int64_t rows, const tile::Machine& machine) {
+  constexpr int64_t kLeast = 8;
+  const int64_t best = divisor(
+      rows, [&](int64_t d) { return d <= machine.tile_rows || (d <= 2 * machine.tile_rows && d % 2 == 0); });
+  return best < std::min(rows, kLeast) ? 0 : best;
+}
+
+// A whole sum in a statement, over tiles of as many rows and columns as two tile registers each way have.
+void choose_tiles(Packing& p, const InnerProduct& product, AtomId rows, AtomId groups,
+                  const tile::Machine& machine) {
+  auto& atoms = p.choice.atoms;
+  const int64_t n = p.all.space.extent(rows).value();
+  for (AtomId a : product.result)
+    if (a != p.choice.vector && a != rows) atoms[a].inner = 1, atoms[a].loop = true;
+  atoms[rows].inner = rows_of_tiles(n, machine);
+  atoms[rows].loop = atoms[rows].inner != n;
+  if (!atoms[rows].loop)
+    std::erase(p.choice.order, rows);
+  else if (std::ranges::find(p.choice.order, rows) == p.choice.order.end())
+    p.choice.order.insert(p.choice.order.begin(), rows);
+  atoms[groups] = {p.all.space.extent(groups).value(), false, false};
+  std::erase(p.choice.order, groups);
+  // Rows are read where they lie, if they all exist there.
+  for (const int operand : product.operands) {
+    const Inst& x = p.all.insts[operand];
+    if (has(x.dims, p.choice.vector)) continue;
+    if (x.kind != Inst::Kind::load || !reads_all(p.all, x)) p.choice.packed.insert(operand);
+  }
+}
+
 }  // namespace
 
 Split split(Instances& all, AtomId a, int64_t size) {
@@ -101,10 +153,12 @@ Split split(Instances& all, AtomId a, int64_t size) {
   return s;
 }
 
-bool sums_bytes_along(const Flat& flat, const Instances& all, AtomId a) {
-  return std::ranges::any_of(inner_products(flat, all), [&](const InnerProduct& x) {
-    return x.summed.contains(a) && sums_bytes(flat, all, all.insts[static_cast<size_t>(x.inst)]);
-  });
+int64_t group_along(const Flat& flat, const Instances& all, AtomId a, const tile::Machine& machine) {
+  int64_t group = 1;
+  for (const InnerProduct& x : inner_products(flat, all))
+    if (x.summed.contains(a))
+      group = std::max(group, group_of(flat, all, all.insts[static_cast<size_t>(x.inst)], machine));
+  return group;
 }
 
 std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes& axes,
@@ -137,16 +191,15 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
       terms *= extent(all, t.atom);
       if (longest < 0 || extent(all, t.atom) > extent(all, longest)) longest = t.atom;
     }
-  const int64_t quad = machine.quads && sums_bytes(flat, all, all.insts[site.products[0]]) && longest >= 0 &&
-                               provably_divides(4, all.space.extent(longest)) &&
-                               all.space.extent(longest).is_const()
-                           ? 4
-                           : 1;
+  const InnerProduct& product = *std::ranges::find(products, site.products[0], &InnerProduct::inst);
+  const int64_t size = group_of(flat, all, all.insts[product.inst], machine);
+  const AtomId grouped = size > 1 ? grouped_axis(all, product, axes.vector, size) : -1;
+  const int64_t group = grouped >= 0 ? size : 1;
   int64_t part = 0;  // of the longest reduced axis; 0: all of it
   if (terms * line > cache * 3 / 4 && all.space.extent(longest).is_const()) {
     const double rest = terms / extent(all, longest);
     part = divisor(all.space.extent(longest).value(), [&](int64_t d) {
-      return d % quad == 0 && static_cast<double>(d) * rest * line <= cache / 4;
+      return (longest != grouped || d % group == 0) && static_cast<double>(d) * rest * line <= cache / 4;
     });
   }
 
@@ -169,6 +222,12 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     double enough;
     bool all_axes;
   };
+  const bool alone = std::ranges::none_of(all.insts, [&](const Inst& i) {  // other sums go term by term
+    return i.kind == Inst::Kind::reduce && group > 1 && has(i.reduced, grouped);
+  });
+  const bool tiles =
+      group > 1 && alone && machine.tile_rows > 0 &&
+      fills_tiles((part && longest == grouped ? part : all.space.extent(grouped).value()) / group);
   for (const auto [enough, all_axes] : {Way{1.0, false}, Way{2.0 * machine.units, false}, Way{1.0, true}}) {
     if (all_axes && beside.empty()) continue;
     const int64_t r = divisor(rows, [&](int64_t d) {
@@ -178,14 +237,17 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     if (r < 2 || !tried.insert(all_axes ? -r : r).second) continue;
     Packing p{all, {}};
     const auto [blocks, within] = split(p.all, site.rows, r);
-    AtomId around = -1, terms_left = longest, four = -1;
+    AtomId around = -1, groups = grouped, within_group = -1;
+    std::map<AtomId, AtomId> came_from;  // a part of an axis
     if (part) {
       const Split parts = split(p.all, longest, part);
-      around = parts.blocks, terms_left = parts.within;
+      around = parts.blocks, came_from[parts.within] = longest;
+      if (grouped == longest) groups = parts.within;
     }
-    if (quad > 1) {
-      const Split quads = split(p.all, terms_left, quad);
-      terms_left = quads.blocks, four = quads.within;  // no blocks: there are just four
+    if (group > 1) {
+      const Split s = split(p.all, groups, group);
+      groups = s.blocks, within_group = s.within;  // no blocks: there is just one group
+      came_from[groups] = grouped;
     }
     Axes mine = classify(flat, p.all);
     if (std::erase(mine.parallel, within) == 0) continue;
@@ -196,10 +258,11 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
         std::erase(mine.parallel, a);
         mine.sequential.push_back(a);
       }
-    p.choice = first_choice(flat, p.all, mine, machine, unroll);
+    const bool in_tiles = tiles && rows_of_tiles(r, machine) > 0;
+    p.choice = first_choice(flat, p.all, mine, machine, in_tiles ? std::min(unroll, 2) : unroll);
     auto& order = p.choice.order;
     std::ranges::stable_sort(order, {}, [&](AtomId a) {  // a part of an axis stands where the axis did
-      return std::ranges::find(unsplit, a == terms_left ? longest : a) - unsplit.begin();
+      return std::ranges::find(unsplit, came_from.contains(a) ? came_from.at(a) : a) - unsplit.begin();
     });
     if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
     if (around >= 0) p.choice.atoms[around] = {1, false, true};
@@ -213,13 +276,18 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     for (const int operand : site.operands)
       if (!may_lay(flat, p.all, p.all.insts[operand])) p.choice.packed.insert(operand);
     p.choice.around = around;
-    if (four >= 0) {
-      p.choice.quad = four;
-      p.choice.atoms[four] = {quad, false, false};
-      std::erase(order, four);
-      if (terms_left >= 0) {
-        if (!p.choice.atoms[terms_left].loop) order.push_back(terms_left);
-        p.choice.atoms[terms_left] = {1, false, true};
+    if (within_group >= 0) {
+      p.choice.group = within_group;
+      p.choice.atoms[within_group] = {group, false, false};
+      std::erase(order, within_group);
+      if (groups >= 0) {
+        if (!p.choice.atoms[groups].loop) order.push_back(groups);
+        p.choice.atoms[groups] = {1, false, true};
+      }
+      if (in_tiles) {
+        const std::vector<InnerProduct> parts = inner_products(flat, p.all);
+        choose_tiles(p, *std::ranges::find(parts, product.inst, &InnerProduct::inst), within, groups,
+                     machine);
       }
     }
     out.push_back(std::move(p));

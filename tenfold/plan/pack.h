@@ -19,8 +19,9 @@ struct Split {
 };
 Split split(Instances&, AtomId a, int64_t size);
 
-// Is u8 with i8 summed in i32 along a?
-bool sums_bytes_along(const Flat&, const Instances&, AtomId a);
+// How many neighbours along a one instruction sums of a product; 1: no product of such numbers is summed
+// along it.
+int64_t group_along(const Flat&, const Instances&, AtomId a, const tile::Machine&);
 
 // The ways worth a try, none where no operand is shared by rows. `unroll` as for first_choice.
 std::vector<Packing> packings(const Flat&, const Instances&, const Axes&, const tile::Machine&, int unroll);

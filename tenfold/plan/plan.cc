@@ -86,8 +86,10 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   const double far = moved + (around ? 0 : t.memory_written);
   c.memory_seconds = (near ? moved / m.shared_bandwidth : far / m.memory_bandwidth) +
                      std::max(0.0, touched - moved) / m.cache_bandwidth;
-  c.compute_seconds = (t.counts.flops - (1 - kTaken) * t.voted) / m.scalar_rate * (lanes / width / side) +
-                      t.gathered * kGather / m.scalar_rate;
+  double flops = t.counts.flops - (1 - kTaken) * t.voted;
+  if (t.grouped > 0)  // by fours or by twos, as the axis has them
+    flops -= t.grouped * (1 - 1 / tile::group_speed(m, kernel.atoms[kernel.vectors[0]].extent.value()));
+  c.compute_seconds = flops / m.scalar_rate * (lanes / width / side) + t.gathered * kGather / m.scalar_rate;
   double work = std::max(c.memory_seconds, c.compute_seconds) +
                 kExposed * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;

@@ -27,9 +27,15 @@ Graph factor(const Graph&);
 // Products of several arrays in the order of the fewest multiplications: other rounding, less work.
 Graph reassociate(const Graph&);
 
-// Contractions of narrow inputs as ones of inputs converted to what they are summed in; the same bits.
-// `bytes`: u8 with i8 stays, and i8 with i8 becomes that.
-Graph widen(const Graph&, bool bytes);
+// What a machine sums as it is.
+struct Narrow {
+  bool bytes = false;         // u8 with i8, in i32; i8 with i8 becomes that
+  bool signed_bytes = false;  // i8 with i8 too
+  bool pairs = false;         // bf16 that lies along a summed axis of even length, in f32
+};
+
+// Contractions of other narrow inputs as ones of inputs converted to what they are summed in; the same bits.
+Graph widen(const Graph&, const Narrow&);
 
 // The scan with n copies of its body per step; the length must be a multiple of n, or have a constant
 // remainder. Returns the outputs.

@@ -52,26 +52,55 @@ NodeRef with_unsigned(const NodeRef& n) {
   return build::map("sub", {product, build::broadcast(build::transpose(sums, from), n->shape(), axes)});
 }
 
-NodeRef widened(const NodeRef& n, bool bytes) {
+// Does it lie along this axis in memory, so far as its moves tell?
+bool lies_along(const NodeRef& x, int64_t axis) {
+  const auto inner = [&](int64_t a) {
+    return x->inputs[0]->rank() > 0 ? lies_along(x->inputs[0], a) : false;
+  };
+  if (x->prim->kind != Kind::move) return axis == x->rank() - 1;
+  if (x->prim->name == "transpose") return inner(x->attrs.ints("permutation")[static_cast<size_t>(axis)]);
+  return false;
+}
+
+// Products of bf16 that are summed in f32 by twos, along an axis of even length.
+bool by_pairs(const NodeRef& n) {
+  const NodeRef &a = n->inputs[0], &b = n->inputs[1];
+  if (a->dtype() != Dtype::bf16 || b->dtype() != Dtype::bf16) return false;
+  const ContractSpec spec = parse_contract(n->attrs.text("spec"));
+  for (size_t d = 0; d < spec.a.size(); ++d) {
+    const size_t e = spec.b.find(spec.a[d]);
+    const Dim& length = a->shape()[d];
+    if (e != std::string::npos && spec.out.find(spec.a[d]) == std::string::npos && length.is_const() &&
+        length.value() % 2 == 0 &&
+        (lies_along(a, static_cast<int64_t>(d)) || lies_along(b, static_cast<int64_t>(e))))
+      return true;
+  }
+  return false;
+}
+
+NodeRef widened(const NodeRef& n, const Narrow& stays) {
   if (n->prim->kind != Kind::contract) return n;
   const NodeRef &a = n->inputs[0], &b = n->inputs[1];
   const Dtype wide = is_float(n->dtype()) && size_of(n->dtype()) < 4 ? Dtype::f32 : n->dtype();
   if (size_of(wide) < 4 || (a->dtype() == wide && b->dtype() == wide)) return n;
-  if (bytes && is_byte(a) && is_byte(b)) {
+  if (stays.bytes && is_byte(a) && is_byte(b)) {
     const bool signs[] = {is_signed_int(a->dtype()), is_signed_int(b->dtype())};
     if (signs[0] != signs[1]) return n;
+    if (signs[0] && stays.signed_bytes) return n;
     if (signs[0])
       if (NodeRef made = with_unsigned(n)) return made;
   }
+  if (stays.pairs && wide == Dtype::f32 && by_pairs(n))
+    return build::convert(build::contract(a, b, n->attrs.text("spec"), wide), n->dtype());
   return build::convert(
       build::contract(build::convert(a, wide), build::convert(b, wide), n->attrs.text("spec")), n->dtype());
 }
 
 }  // namespace
 
-Graph widen(const Graph& graph, bool bytes) {
+Graph widen(const Graph& graph, const Narrow& stays) {
   return rewrite::rewrite(graph, [&](const NodeRef& n) {
-    return n->types.size() == 1 ? Nodes{widened(n, bytes)} : rewrite::outputs(n);
+    return n->types.size() == 1 ? Nodes{widened(n, stays)} : rewrite::outputs(n);
   });
 }
 

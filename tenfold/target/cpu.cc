@@ -5,8 +5,10 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <sys/syscall.h>
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
@@ -23,10 +25,25 @@ const Isa kIsas[] = {
     {"portable", "x86-64", 16, 16, false, false, false, false, false},
     {"avx2", "x86-64-v3", 32, 16, false, true, true, true, true},
     {"avx512", "x86-64-v4", 64, 32, true, true, true, true, true},
-    {"avx512vnni", "x86-64-v4", 64, 32, true, true, true, true, true, true, "+avx512vnni"},
+    {"avx512vnni", "x86-64-v4", 64, 32, true, true, true, true, true, true, false, false, "+avx512vnni"},
+    {"avx512bf16", "x86-64-v4", 64, 32, true, true, true, true, true, true, true, false,
+     "+avx512vnni,+avx512bf16"},
+    {"amx", "x86-64-v4", 64, 32, true, true, true, true, true, true, true, true,
+     "+avx512vnni,+avx512bf16,+amx-tile,+amx-int8,+amx-bf16"},
 };
 
+// The kernel lets a process use tile registers once it has asked.
+bool grants_tiles() {
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  static const bool granted = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return granted;
+}
+
 bool runs(const Isa& isa) {
+  if (isa.amx && !(__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+                   __builtin_cpu_supports("amx-bf16") && grants_tiles()))
+    return false;
+  if (isa.bf16 && !__builtin_cpu_supports("avx512bf16")) return false;
   if (isa.vnni && !__builtin_cpu_supports("avx512vnni")) return false;
   if (isa.avx512)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -64,6 +81,9 @@ class CpuTarget final : public Target {
   std::string name() const override { return "llvm " + isa_.name; }
 
   std::vector<Code> compile(std::span<const tile::Kernel* const> kernels) override {
+    if (!runs(isa_))
+      user_error("instruction set {}: this machine cannot run it; it runs {}", isa_.name,
+                 fmt::join(runnable_isas(), ", "));
     std::vector<std::string> keys;
     std::vector<std::shared_ptr<LoadedObject>> objects(kernels.size());
     std::vector<size_t> missing;
@@ -206,18 +226,16 @@ const Isa& find_isa(std::string_view name) {
       if (runs(isa)) best = &isa;
     return *best;
   }
-  for (const Isa& isa : kIsas) {
-    if (isa.name != name) continue;
-    if (!runs(isa))
-      user_error("instruction set {}: this machine cannot run it; it runs {}", name,
-                 fmt::join(runnable_isas(), ", "));
-    return isa;
-  }
-  user_error("there is no instruction set {}: take native, avx512vnni, avx512, avx2 or portable", name);
+  for (const Isa& isa : kIsas)
+    if (isa.name == name) return isa;
+  std::vector<std::string> names;
+  for (const Isa& isa : kIsas) names.insert(names.begin(), isa.name);
+  user_error("there is no instruction set {}: take native, {}", name, fmt::join(names, ", "));
 }
 
 std::string machine_class(const Isa& isa) {  // AMD has AVX-512 since Zen 4
-  if (isa.avx512) return __builtin_cpu_is("amd") ? "zen4" : "avx512";
+  if (isa.amx) return "amx";
+  if (isa.avx512) return __builtin_cpu_is("amd") ? "zen4" : isa.bf16 ? "avx512bf16" : "avx512";
   return isa.name;
 }
 

@@ -12,6 +12,6 @@ using LlvmFactory = Target* (*)(const char* isa);
 
 }  // namespace tenfold
 
-// "native", "avx512vnni", "avx512", "avx2" or "portable"; UserError if the machine cannot run it. The result
+// A name that find_isa takes. The result
 // is a tenfold::ObjectTarget; the caller owns it.
 extern "C" tenfold::Target* tenfold_make_llvm_target(const char* isa);

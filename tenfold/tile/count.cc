@@ -225,6 +225,7 @@ class Counter {
     traffic.voted = voted_;
     traffic.issued = issued_;
     traffic.gathered = gathered_;
+    traffic.grouped = grouped_;
     traffic.chain = chain_;
     return traffic;
   }
@@ -440,6 +441,10 @@ class Counter {
     statements_ += times_;
     const double points = volume(stmt.axes) * volume(stmt.over);
     flops_ += cost_of(stmt) * (times_ * points);
+    if (stmt.op == Op::contract && std::ranges::any_of(stmt.over, [&](AtomId a) {
+          return std::ranges::find(kernel_.vectors, a) != kernel_.vectors.end();
+        }))
+      grouped_ += cost_of(stmt) * (times_ * points);
     if (under_vote_)
       voted_ += cost_of(stmt) * (times_ * points);
     else if (stmt.op != Op::constant)
@@ -918,7 +923,7 @@ class Counter {
   double times_ = 1;  // how often the current statement is executed
   double votes_ = 1;  // the part of it that stems from votes
   double read_ = 0, written_ = 0, scratch_ = 0, flops_ = 0, voted_ = 0, statements_ = 0, issued_ = 0,
-         gathered_ = 0, chain_ = 0;
+         gathered_ = 0, grouped_ = 0, chain_ = 0;
   bool under_vote_ = false;
   bool in_grid_ = false;
 };

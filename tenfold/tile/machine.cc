@@ -14,9 +14,11 @@ namespace {
 // core, 76 G fma/s on AVX-512 of which mixed code reaches half.
 constexpr Machine kMachines[] = {
     {.name = "avx512", .quads = true},
+    {.name = "avx512bf16", .quads = true, .pairs = true},
     // Two cores of an AMD Zen 4 server: multiplications and additions have pipes of their own.
     {.name = "zen4",
      .quads = true,
+     .pairs = true,
      .cache = 768 << 10,
      .memory_bandwidth = 25e9,
      .shared_bandwidth = 40e9,
@@ -24,6 +26,15 @@ constexpr Machine kMachines[] = {
      .launch = 1e-6,
      .issue = 1e-9,
      .serial_limit = 5e-6},
+    // Two cores of a Sapphire Rapids: tile registers take 1024 products of bytes, or 512 of bf16, a cycle.
+    {.name = "amx",
+     .quads = true,
+     .pairs = true,
+     .tile_rows = 16,
+     .cache = 1 << 20,
+     .memory_bandwidth = 14e9,
+     .shared_bandwidth = 25e9,
+     .scalar_rate = 40e9},
     {.name = "avx2", .vector_bytes = 32, .registers = 16, .cache_bandwidth = 60e9, .scalar_rate = 18e9},
     {.name = "portable", .vector_bytes = 16, .registers = 16, .cache_bandwidth = 40e9, .scalar_rate = 8e9},
     // Devices, by their public figures, rounded down; one unit is a work-group's share. A "register" is one
@@ -77,10 +88,23 @@ const Machine& machine(std::string_view name) {
 }
 
 std::string hash(const Machine& m) {
-  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
-                            m.vector_bytes, m.warp_bytes, m.registers, m.quads, m.cache, m.memory_bandwidth,
-                            m.shared_cache, m.shared_bandwidth, m.cache_bandwidth, m.scalar_rate, m.launch,
-                            m.serial_launch, m.call, m.issue, m.serial_limit));
+  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
+                            m.vector_bytes, m.warp_bytes, m.registers, m.quads, m.pairs, m.tile_rows, m.cache,
+                            m.memory_bandwidth, m.shared_cache, m.shared_bandwidth, m.cache_bandwidth,
+                            m.scalar_rate, m.launch, m.serial_launch, m.call, m.issue, m.serial_limit));
+}
+
+int64_t group_size(const Machine& m, Dtype a, Dtype b, Dtype sum) {
+  const bool bytes = (a == Dtype::u8 && b == Dtype::i8) || (a == Dtype::i8 && b == Dtype::u8) ||
+                     (a == Dtype::i8 && b == Dtype::i8 && m.tile_rows > 0);
+  if (m.quads && bytes && sum == Dtype::i32) return 4;
+  if (m.pairs && a == Dtype::bf16 && b == Dtype::bf16 && sum == Dtype::f32) return 2;
+  return 1;
+}
+
+double group_speed(const Machine& m, int64_t group) {
+  constexpr double kTiles = 8;  // of the time of dot instructions, while they are fed
+  return static_cast<double>(group) * (m.tile_rows > 0 ? kTiles : 1);
 }
 
 }  // namespace tenfold::tile

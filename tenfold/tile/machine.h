@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "tenfold/base/dtype.h"
+
 namespace tenfold::tile {
 
 struct Machine {
@@ -16,6 +18,9 @@ struct Machine {
                                     // latency; 0: there is no such part
   int registers = 32;               // vector registers
   bool quads = false;               // one instruction adds four products of bytes (u8 with i8) to an i32
+  bool pairs = false;               // and one adds two products of bf16 to an f32
+  int tile_rows = 0;                // of a tile register, 64 bytes each: one instruction multiplies two tiles
+                                    // of such groups, or of i8 with i8 too; 0: there are none
   int64_t cache = 512 << 10;        // bytes of fast memory of one unit (L2 share)
   double memory_bandwidth = 11e9;   // bytes/s from memory, one unit
   int64_t shared_cache = 32 << 20;  // bytes of the cache between, which all units share
@@ -32,5 +37,10 @@ struct Machine {
 std::span<const Machine> machines();
 const Machine& machine(std::string_view name);  // UserError that lists the names
 std::string hash(const Machine&);               // part of every cache key and of explain
+
+// Neighbours along a summed axis whose products one instruction adds up; 1: there is no such instruction.
+int64_t group_size(const Machine&, Dtype a, Dtype b, Dtype sum);
+// How many times faster than a multiply-add of f32 that makes a term.
+double group_speed(const Machine&, int64_t group);
 
 }  // namespace tenfold::tile

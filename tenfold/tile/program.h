@@ -150,7 +150,8 @@ enum class Op : uint8_t {
            // half the (power of two padded) extent first, for each axis in turn
   contract,  // variable += sum over the axes `over` of operand[0] * operand[1], each step one fma in the
              // variable's dtype (operands are converted to it), in ascending order, the last of `over`
-             // fastest; f16 and bf16: fma in f32, then rounded
+             // fastest; f16 and bf16: fma in f32, then rounded. Of bf16 added in f32 over an axis of
+             // Kernel::vectors a target may take the second of each two first, and denormals as zero
   read,      // result[axes] = scratch value `source` at `forms` (one per axis of it)
   write,     // scratch value `result` at `forms` = operand[0]
 };
@@ -265,7 +266,8 @@ struct Traffic {
   double voted = 0;     // of counts.flops, those that stand under a vote
   double issued = 0;    // of counts.statements, those that are neither constants nor under a vote
   double gathered = 0;  // elements loaded or stored one by one, as they do not lie together along the vectors
-  double chain = 0;     // longest dependent chain of scalar operations in one block
+  double grouped = 0;  // of counts.flops, those of contractions over an axis of Kernel::vectors: dot products
+  double chain = 0;    // longest dependent chain of scalar operations in one block
 };
 Traffic count(const Kernel&, int64_t cache_bytes, const std::map<std::string, int64_t>& symbols = {},
               double vote = 1.0);

@@ -150,11 +150,11 @@ kernel mixed(a: f16[5,24], b: bf16[24,20], v: f32[24], out c: f32[5,20], out d: 
   return cases;
 }
 
-// u8 with i8 into i32 by fours that lie together: as they are read, and made in registers; along the vectors
-// the signed ones or the unsigned; tiles of whole vectors, ragged ones, and ones that no vector fits.
+// u8 or i8 with i8 into i32 by fours that lie together: as they are read, and made in registers; along the
+// vectors the signed ones or the unsigned; tiles of whole vectors, ragged ones, and ones that no vector fits.
 inline std::vector<KernelCase> contractions_of_bytes() {
   std::vector<KernelCase> cases;
-  for (const auto& [a, b] : {std::pair("u8", "i8"), {"i8", "u8"}})
+  for (const auto& [a, b] : {std::pair("u8", "i8"), {"i8", "u8"}, {"i8", "i8"}})
     for (const int64_t n : {64, 45, 20})
       for (const char* made : {"%r", "%x"})
         cases.push_back(
@@ -187,6 +187,50 @@ kernel bytes(a: A[5,32], b: B[32,N], out c: i32[5,N]) {
                        {"O", number((n + 31) / 32)},
                        {"T", number(n == 20 ? 20 : 32)},
                        {"N", number(n)}})});
+  return cases;
+}
+
+// A product as it is planned where there are tile registers: whole sums of pairs, or of fours, at once.
+inline std::vector<KernelCase> products_in_tiles() {
+  struct Size {
+    int64_t rows, groups, columns;
+  };
+  struct Types {
+    const char *a, *b, *sum;
+    int64_t group;
+  };
+  std::vector<KernelCase> cases;
+  for (const Size& s : {Size{20, 24, 32}, {1, 16, 16}, {18, 9, 48}})
+    for (const Types& t : {Types{"bf16", "bf16", "f32", 2},
+                           {"u8", "i8", "i32", 4},
+                           {"i8", "u8", "i32", 4},
+                           {"i8", "i8", "i32", 4}}) {
+      KernelCase c{replaced(R"(tenfold 1
+kernel product(x: A[R,K], y: B[G,J,W], r: S[R,J], out o: S[R,J]) {
+  atom i in R, g in G, j in J, w in W, b in 1
+  vector j, w
+  grid b {
+    %2 = load y[g, j, w] : B[g,w,j]
+    %1 = load x[i, W*g + w] : A[i,g,w]
+    %3 = fill S[i,j] 0
+    %3 = contract %1, %2 over g, w : S[i,j]
+    %4 = load r[i, j] : S[i,j]
+    %5 = add %3, %4 : S[i,j]
+    store o[i, j] = %5
+  }
+}
+)",
+                            {{"R", number(s.rows)},
+                             {"K", number(s.groups * t.group)},
+                             {"G", number(s.groups)},
+                             {"J", number(s.columns)},
+                             {"W", number(t.group)},
+                             {"A", t.a},
+                             {"B", t.b},
+                             {"S", t.sum}})};
+      if (t.group == 2) c.ulp = 1 << 14;  // pairs have an order of their own
+      cases.push_back(std::move(c));
+    }
   return cases;
 }
 
@@ -475,9 +519,9 @@ inline std::vector<KernelCase> all_kernel_cases(size_t stride = 1) {
   for (const auto& part :
        {ragged_elementwise(), symbolic_extents(), reductions_along_and_across(),
         contractions_in_loops_and_blocks(), other_contractions(), contractions_of_bytes(),
-        structs_of_every_width(), carries_through_a_thousand_steps(), votes_of_vectors_outside(),
-        votes_over_several_vectors(), large_tiles_become_loops(), runs_of_elements(), streamed_outputs(),
-        special_values_reach_minimum_and_maximum()}) {
+        products_in_tiles(), structs_of_every_width(), carries_through_a_thousand_steps(),
+        votes_of_vectors_outside(), votes_over_several_vectors(), large_tiles_become_loops(),
+        runs_of_elements(), streamed_outputs(), special_values_reach_minimum_and_maximum()}) {
     const size_t step = part.size() > kLong ? stride : 1;
     for (size_t i = 0; i < part.size(); i += step) all.push_back(part[i]);
   }

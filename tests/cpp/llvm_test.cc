@@ -193,5 +193,13 @@ TEST(Llvm, BytesAreSummedByFours) {
   }
 }
 
+TEST(Llvm, WholeSumsInTiles) {
+  check(testing::products_in_tiles());
+  for (const KernelCase& c : testing::products_in_tiles()) {
+    const std::string text = cpu_target("amx")->listing(tile::parse_kernel(c.text), "asm");
+    EXPECT_THAT(text, ::testing::ContainsRegex("tdpb(f16ps|[su]+d)")) << c.text;
+  }
+}
+
 }  // namespace
 }  // namespace tenfold

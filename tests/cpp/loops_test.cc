@@ -69,7 +69,8 @@ std::string described(const plan::Plan& plan) {
 Loops expect_round_trip(const Graph& graph, std::string_view machine, std::vector<std::string> allow = {}) {
   plan::Options options{.allow = std::move(allow)};
   const tile::Machine& record = tile::machine(machine);
-  const Graph core = simplify(widen(expand(simplify(graph), options.granted("online")), record.quads));
+  const Graph core = simplify(widen(expand(simplify(graph), options.granted("online")),
+                                    {.bytes = record.quads, .pairs = record.pairs}));
   const plan::Plan found = plan::make_plan(core, record, options);
   options.loops = loops_of(found);
   EXPECT_EQ(described(plan::make_plan(core, record, options)), described(found)) << machine;
@@ -235,7 +236,7 @@ TEST_F(LoopStrings, WhatThePlannerChooses) {
   EXPECT_EQ(
       only(graph_of({{Dtype::u8, {256, 512}}, {Dtype::i8, {512, 256}}},
                     [](const Nodes& x) { return Nodes{contract(x[0], x[1], "mk,kn->mn", Dtype::i32)}; })),
-      "J i k4 | i4 k4 j64, packed kj, quads k");
+      "J i k4 | i4 k4 j64, packed kj, grouped k");
   const Type heads{Dtype::f32, {2, 32768, 64}};
   const Graph attention = graph_of({heads, heads, heads}, [](const Nodes& x) {
     const NodeRef scores = contract(x[0], x[1], "hqd,hkd->hqk");
@@ -386,10 +387,12 @@ TEST_F(LoopStrings, WhatIsNotLegalSaysWhatToWrite) {
       {"I J k | i40 j64", "the tile makes a value of 160 registers, more than 64: write a smaller one"},
       {"J i k | i6 j64, packed jk",
        "packed jk: no operand of an inner product has these axes in this order; write packed ik or kj"},
-      {"J i k | i6 j64, fast", "'fast' is none of: packed AXES, again, online, quads AXIS"},
+      {"J i k | i6 j64, fast", "'fast' is none of: packed AXES, again, online, grouped AXIS"},
       {"J i k | i6 j64, online", "online changes rounding: allow=(\"online\",) grants it"},
-      {"J i k4 | i6 k4 j64, quads k",
-       "quads k: no product of u8 with i8 is summed in i32 along it, or no instruction of this machine does"},
+      {"J i k4 | i6 k4 j64, grouped k",
+       "grouped k: no product of u8 with i8 is summed in i32 along it, none of bf16 in f32, or no "
+       "instruction "
+       "of this machine does"},
   };
   for (const auto& [text, wanted] : kCases) EXPECT_EQ(why(text), wanted) << text;
   EXPECT_THAT(said("i j k | i4 j32, packed kj", product(2048, 64, 4096)),

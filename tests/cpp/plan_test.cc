@@ -185,7 +185,7 @@ TEST(Plan, BytesLieByFours) {
   for (const Dtype left : {Dtype::u8, Dtype::i8})
     for (const Shape& s : {Shape{48, 64, 64}, Shape{37, 32, 70}}) {
       const NodeRef x = in(0, {s[0], s[1]}, left), y = in(1, {s[1], s[2]}, Dtype::i8);
-      const Graph g = widen({{x, y}, {contract(x, y, "mk,kn->mn", Dtype::i32)}, {}}, true);
+      const Graph g = widen({{x, y}, {contract(x, y, "mk,kn->mn", Dtype::i32)}, {}}, {.bytes = true});
       check(g, tile::machine("avx512"), {}, 0);
       check(g, tile::machine("portable"), {}, 0);
       std::string text;

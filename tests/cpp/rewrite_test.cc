@@ -371,20 +371,22 @@ TEST(Widen, KeepsEveryBit) {
     Graph g;
     g.parameters = {build::parameter(0, {d, {3, 8}}), build::parameter(1, {d, {8, 5}})};
     g.results = {build::contract(g.parameters[0], g.parameters[1], "mk,kn->mn")};
-    EXPECT_TRUE(same(widen(g, true), g)) << name(d);
+    EXPECT_TRUE(same(widen(g, {.bytes = true, .signed_bytes = true, .pairs = true}), g)) << name(d);
   }
   const Dtype narrow[] = {Dtype::i8, Dtype::u8, Dtype::i16, Dtype::u16, Dtype::f16, Dtype::bf16};
   for (const Dtype a : narrow)
     for (const Dtype b : narrow) {
       if (is_float(a) != is_float(b)) continue;
       for (const char* spec : {"mk,kn->mn", "mk,kn->nm", "mk,kn->n", "mk,kn->", "mk,kn->nkm"})
-        for (const bool bytes : {false, true}) {
+        for (const bool grouped : {false, true}) {
           Graph g;
           g.parameters = {build::parameter(0, {a, {3, 8}}), build::parameter(1, {b, {8, 5}})};
           g.results = {
               build::contract(g.parameters[0], g.parameters[1], spec, is_float(a) ? Dtype::f32 : Dtype::i32)};
-          const Graph wide = widen(g, bytes);
-          const bool stays = bytes && a != b && size_of(a) == 1 && size_of(b) == 1;
+          const Graph wide = widen(g, {.bytes = grouped, .pairs = grouped});
+          const bool bytes = a != b && size_of(a) == 1 && size_of(b) == 1;
+          const bool pairs = a == Dtype::bf16 && b == a && std::string_view(spec) != "mk,kn->nkm";
+          const bool stays = grouped && (bytes || pairs);
           EXPECT_EQ(same(wide, g), stays) << name(a) << " " << name(b) << " " << spec;
           const std::vector<Array> inputs = random_inputs(rng, g);
           const Array before = evaluate(g, inputs)[0], after = evaluate(wide, inputs)[0];

@@ -508,7 +508,8 @@ TEST(TileCount, ReadOnceWritesOnce) {
 TEST(TileCount, Machines) {
   EXPECT_EQ(machine("avx2").vector_bytes, 32);
   EXPECT_EQ(error_of([] { machine("avx3"); }),
-            "there is no machine record named \"avx3\": choose one of avx512, zen4, avx2, portable, pocl, "
+            "there is no machine record named \"avx3\": choose one of avx512, avx512bf16, zen4, amx, avx2, "
+            "portable, pocl, "
             "h200, gpu, "
             "generic");
   std::vector<std::string> hashes;

@@ -104,6 +104,7 @@ void Emitter::analyse(const tile::Body& all) {
         const bool writes = s.op == Op::store || s.op == Op::write;
         const auto& axes = writes ? s.axes : k.values[static_cast<size_t>(s.result)].axes;
         for (const auto& o : s.operands) use(o, s.op == Op::contract, &axes, &s.over);
+        if (holds_tiles(s)) spilled_.insert(s.result);
         order_[&s] = static_cast<int>(order_.size());
         if (s.op == Op::map) maps_[static_cast<size_t>(s.result)] = &s;
         if (s.op == Op::constant) constants_[s.result] = &s;

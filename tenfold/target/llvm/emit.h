@@ -208,9 +208,29 @@ class Emitter {
   void contract_step(const Prepared&, const Accumulators&, std::span<const Source>);
   void contract_loop(Prepared&, const Accumulators&, AtomId over, int64_t unroll);
   bool may_loop(const Stmt&, AtomId) const;
-  bool sums_quads(const Prepared&) const;
-  void contract_quads(const Prepared&, const Accumulators&);
-  Value* add_quads(Value* sum, Value* unsigned_bytes, Value* signed_bytes);
+  bool holds_tiles(const Stmt&) const;
+  // result[row, column] += sum of a[row, group] * b[group, column], each group four bytes of a and b.
+  struct TileProduct {
+    size_t a = 0;                 // which operand has the rows
+    AtomId row = -1, group = -1;  // row: -1 for one row
+    int64_t rows = 1, groups = 1;
+    int64_t height = 1, depth = 1;         // rows and groups of a tile
+    bool registers = false;                // tiles have registers of their own
+    int64_t row_step = 0, group_step = 0;  // bytes: of a for a row, of b for a group
+  };
+  std::optional<TileProduct> tile_product(const Prepared&) const;
+  void contract_tiles(const Prepared&, const TileProduct&);
+  void contract_tiles(const Prepared&, const TileProduct&, int64_t row, int chunk);
+  struct TileShape;
+  std::vector<Value*> load_tile(const TileShape&, Value* at, int64_t stride);
+  void store_tile(const TileShape&, Value* at, int64_t stride, std::span<Value* const>);
+  std::vector<Value*> multiply_tiles(const TileShape&, const TileShape&, std::span<Value* const> sum,
+                                     std::span<Value* const> a, std::span<Value* const> b, Dtype from_a,
+                                     Dtype from_b);
+  bool sums_groups(const Prepared&) const;
+  void contract_groups(const Prepared&, const Accumulators&);
+  Value* add_quads(Value* sum, Value* bytes, Value* signed_bytes, bool both_signed);
+  Value* add_pairs(Value* sum, Value* x, Value* y);
   template <class F>
   void iterate(const Layout&, const Cell&, std::span<const AtomId> skip, F&& f);
   void place(const Layout&, int64_t point, int chunk);
@@ -306,6 +326,7 @@ class Emitter {
   std::vector<llvm::AllocaInst*> pack_buffers_;
   Value* sink_ = nullptr;
   Value* zero_ = nullptr;
+  std::optional<std::pair<int64_t, int64_t>> tile_shape_;  // height and depth of what tile registers hold
   bool streaming_ = false;
   bool streamed_ = false;  // a non-temporal store was made
 };

@@ -21,6 +21,12 @@ constexpr int64_t kUnrolledSteps =
 constexpr int64_t kLoopSteps = 96;  // multiply-adds in the body of such a loop
 constexpr int64_t kGuardedSteps = 32;  // the same at an edge, where each comes with conditions
 
+// Tile registers.
+constexpr int64_t kRows = 16, kRowBytes = 64;  // of a tile register
+constexpr int64_t kWord = 4;                   // bytes of a group, and of a sum
+constexpr int64_t kSide = 2;                   // tiles of sums side by side, and one above the other
+constexpr unsigned kWords = kRowBytes / kWord;
+
 bool contains(std::span<const AtomId> atoms, AtomId a) {
   return std::find(atoms.begin(), atoms.end(), a) != atoms.end();
 }
@@ -30,6 +36,16 @@ std::vector<AtomId> joined(std::span<const AtomId> axes, std::span<const AtomId>
   for (AtomId a : over)
     if (!contains(r, a)) r.push_back(a);
   return r;
+}
+
+// How far the access goes for a step of this atom, in bytes; nothing if not by a constant.
+std::optional<int64_t> step_of(const Access& a, AtomId atom) {
+  for (const auto& [inner, coef] : a.index.inner_dynamic)
+    if (inner == atom) return {};
+  int64_t step = 0;
+  for (const auto& [inner, coef] : a.index.inner)
+    if (inner == atom) step += coef;
+  return step * size_of(a.dtype);
 }
 
 }  // namespace
@@ -362,6 +378,7 @@ struct Emitter::Accumulators {
 };
 
 void Emitter::contract(Prepared& p) {
+  if (const auto tiles = tile_product(p)) return contract_tiles(p, *tiles);
   const Layout& l = p.layout;
   const Dtype d = k.values[static_cast<size_t>(p.stmt->result)].dtype;
   const int64_t cost = std::max<int64_t>(1, l.lanes * size_of(d) / isa.vector_bytes);
@@ -391,7 +408,7 @@ bool Emitter::may_loop(const Stmt& s, AtomId over) const {
 
 void Emitter::contract_group(Prepared& p, const Accumulators& block) {
   const Stmt& s = *p.stmt;
-  if (sums_quads(p)) return contract_quads(p, block);
+  if (sums_groups(p)) return contract_groups(p, block);
   int64_t steps = 1;
   for (AtomId a : s.over) steps *= k.atoms[static_cast<size_t>(a)].extent.value();
   const int64_t work = block.points * block.chunks;
@@ -489,43 +506,53 @@ void Emitter::contract_loop(Prepared& p, const Accumulators& block, AtomId over,
   b.SetInsertPoint(done);
 }
 
-// u8 times i8 into i32, summed over one axis of four that is the last of both operands: along the vectors
-// they are loaded as they lie, each lane four bytes; the other operand is four bytes for all lanes. Sums
-// modulo 2^32 have no order.
-bool Emitter::sums_quads(const Prepared& p) const {
+// u8 or i8 times i8 into i32, or bf16 times bf16 into f32, summed over one axis of four or two that is the
+// last of both operands: along the vectors they are loaded as they lie, each lane four bytes; the other
+// operand is four bytes for all lanes. Sums modulo 2^32 have no order; of a pair the second product is added
+// first.
+bool Emitter::sums_groups(const Prepared& p) const {
   const Stmt& s = *p.stmt;
   const Layout& l = p.layout;
-  if (!isa.avx512 || s.over.size() != 1 || k.atoms[static_cast<size_t>(s.over[0])].extent.value() != 4 ||
+  const auto dtype = [&](ValueId v) { return k.values[static_cast<size_t>(v)].dtype; };
+  const bool bytes = dtype(s.result) == Dtype::i32;
+  const int64_t size = bytes ? 4 : 2;
+  if (!isa.avx512 || s.over.size() != 1 || k.atoms[static_cast<size_t>(s.over[0])].extent.value() != size ||
       !p.checks.empty() || l.lanes != lanes_ || l.extent % l.lanes != 0 ||
-      k.values[static_cast<size_t>(s.result)].dtype != Dtype::i32)
+      !(bytes || dtype(s.result) == Dtype::f32))
     return false;
-  const AtomId four = s.over[0];
+  const AtomId group = s.over[0];
   int along = 0, signs = 0;
   for (size_t i = 0; i < 2; ++i) {
     const Source& from = p.sources[i];
-    const tile::Value& v = k.values[static_cast<size_t>(from.value)];
-    if (v.dtype != Dtype::u8 && v.dtype != Dtype::i8) return false;
-    signs += v.dtype == Dtype::i8;
+    const Dtype d = dtype(from.value);
+    if (bytes ? d != Dtype::u8 && d != Dtype::i8 : d != Dtype::bf16) return false;
+    signs += d == Dtype::i8;
     if (!from.memory) {
       const Layout& own = layout_of(from.value);
-      if (!s.operands[i].at.empty() || own.vector != four || own.lanes != 4) return false;
+      if (!s.operands[i].at.empty() || own.vector != group || own.lanes != size) return false;
       continue;
     }
     const Access& a = *from.memory;
-    const bool together = std::ranges::count(a.index.inner, std::pair<AtomId, int64_t>{four, 1}) == 1;
+    const bool together = std::ranges::count(a.index.inner, std::pair<AtomId, int64_t>{group, 1}) == 1;
     if (!together || !a.gathered.empty() || a.index.lane_dynamic) return false;
     if (a.index.lane == 0) continue;
     ++along;
     // Scratch is there for the whole tile, whatever is in it.
     const auto view = views_.find(from.value);
     const bool scratch = view != views_.end() && view->second->op == Op::read;
-    if (a.index.lane != 4 || (!a.checks.empty() && !scratch)) return false;
+    if (a.index.lane != size || (!a.checks.empty() && !scratch)) return false;
   }
-  return along == 1 && signs == 1;
+  return along == 1 && (!bytes || signs > 0);
 }
 
-llvm::Value* Emitter::add_quads(Value* sum, Value* u, Value* s) {
+// u: unsigned, or signed too: then as sum (u + 128) s - 128 sum s.
+llvm::Value* Emitter::add_quads(Value* sum, Value* u, Value* s, bool both_signed) {
   namespace in = llvm::Intrinsic;
+  if (both_signed) {
+    Value* middle = llvm::ConstantInt::get(u->getType(), 0x80808080u);
+    Value* excess = add_quads(llvm::Constant::getNullValue(sum->getType()), middle, s, false);
+    return b.CreateSub(add_quads(sum, b.CreateXor(u, middle), s, false), excess);
+  }
   if (isa.vnni) return b.CreateIntrinsic(in::x86_avx512_vpdpbusd_512, {}, {sum, u, s});
   llvm::Type* pairs = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * static_cast<unsigned>(lanes_));
   u = b.CreateBitCast(u, pairs), s = b.CreateBitCast(s, pairs);
@@ -539,7 +566,22 @@ llvm::Value* Emitter::add_quads(Value* sum, Value* u, Value* s) {
   return b.CreateAdd(sum, b.CreateAdd(odd, even));
 }
 
-void Emitter::contract_quads(const Prepared& p, const Accumulators& block) {
+llvm::Value* Emitter::add_pairs(Value* sum, Value* x, Value* y) {
+  if (isa.bf16) {
+    llvm::Type* pairs = llvm::FixedVectorType::get(b.getBFloatTy(), 2 * static_cast<unsigned>(lanes_));
+    return b.CreateIntrinsic(llvm::Intrinsic::x86_avx512bf16_dpbf16ps_512, {},
+                             {sum, b.CreateBitCast(x, pairs), b.CreateBitCast(y, pairs)});
+  }
+  const auto part = [&](Value* v, bool second) {
+    v = second ? b.CreateAnd(v, llvm::ConstantInt::get(v->getType(), 0xffff0000u)) : b.CreateShl(v, 16);
+    return Reg{b.CreateBitCast(v, sum->getType())};
+  };
+  Reg r{sum};
+  for (const bool second : {true, false}) r = math.fma(Dtype::f32, part(x, second), part(y, second), r);
+  return r.re;
+}
+
+void Emitter::contract_groups(const Prepared& p, const Accumulators& block) {
   const Stmt& s = *p.stmt;
   const Layout& l = p.layout;
   const auto lanes = static_cast<unsigned>(l.lanes);
@@ -553,7 +595,9 @@ void Emitter::contract_quads(const Prepared& p, const Accumulators& block) {
     if (r) return r;
     if (!from.memory) {
       const Layout& own = layout_of(from.value);
-      r = b.CreateBitCast(regs_[static_cast<size_t>(from.value)][slot(own)].re, b.getInt32Ty());
+      r = math.to_memory(regs_[static_cast<size_t>(from.value)][slot(own)].re,
+                         k.values[static_cast<size_t>(from.value)].dtype);
+      r = b.CreateBitCast(r, b.getInt32Ty());
       return r = b.CreateVectorSplat(lanes, r);
     }
     const Access& a = *from.memory;
@@ -569,12 +613,16 @@ void Emitter::contract_quads(const Prepared& p, const Accumulators& block) {
     at = guarded_pointer(at, m, false);
     return r = b.CreateVectorSplat(lanes, b.CreateAlignedLoad(b.getInt32Ty(), at, llvm::Align(1)));
   };
-  const size_t u = k.values[static_cast<size_t>(s.operands[0].value)].dtype == Dtype::u8 ? 0 : 1;
+  const Dtype first = k.values[static_cast<size_t>(s.operands[0].value)].dtype;
+  const bool both_signed = first == k.values[static_cast<size_t>(s.operands[1].value)].dtype;
+  const size_t u = first == Dtype::u8 || both_signed ? 0 : 1;
   for (int64_t point = block.point; point < block.point + block.points; ++point)
     for (int chunk = block.chunk; chunk < block.chunk + block.chunks; ++chunk) {
       place(l, point, chunk);
       Value* sum = regs_[static_cast<size_t>(s.result)][slot(l)].re;
-      define(s.result, l, {add_quads(sum, get(u), get(1 - u))});
+      define(s.result, l,
+             {first == Dtype::bf16 ? add_pairs(sum, get(0), get(1))
+                                   : add_quads(sum, get(u), get(1 - u), both_signed)});
     }
 }
 
@@ -604,6 +652,213 @@ void Emitter::contract_step(const Prepared& p, const Accumulators& block, std::s
       if (!m.always()) r = math.select(as_vector(m, l.lanes), r, old);
       define(s.result, l, r);
     }
+}
+
+// ---- contract, a whole sum of groups at once: by tile registers (Intel AMX; Intel SDM, TDPBF16PS and
+// TDPBUSD), or by vectors that stand for their rows
+
+struct Emitter::TileShape {
+  int64_t rows, bytes;  // bytes of a row
+  bool registers;       // of its own kind, not a vector for each row
+};
+
+// A sum of groups over more than one of them may be made in tiles; it then lies in memory.
+bool Emitter::holds_tiles(const Stmt& s) const {
+  if (s.op != tile::Op::contract || !isa.avx512 || s.over.size() != 2) return false;
+  const tile::Value& v = k.values[static_cast<size_t>(s.result)];
+  return (v.dtype == Dtype::i32 || v.dtype == Dtype::f32) && contains(k.vectors, s.over[1]) &&
+         k.vector >= 0 && contains(v.axes, k.vector) && !contains(s.over, k.vector);
+}
+
+std::optional<Emitter::TileProduct> Emitter::tile_product(const Prepared& p) const {
+  const Stmt& s = *p.stmt;
+  const Layout& l = p.layout;
+  if (!holds_tiles(s) || !p.checks.empty() || l.lanes != lanes_ || l.extent % l.lanes != 0) return {};
+  const auto dtype = [&](ValueId v) { return k.values[static_cast<size_t>(v)].dtype; };
+  const auto extent = [&](AtomId a) { return k.atoms[static_cast<size_t>(a)].extent.value(); };
+  const bool bytes = dtype(s.result) == Dtype::i32;
+  const AtomId within = s.over[1];
+  TileProduct t;
+  t.group = s.over[0];
+  t.groups = extent(t.group);
+  for (const AtomId a : l.axes)
+    if (extent(a) > 1) {
+      if (t.row >= 0) return {};
+      t.row = a, t.rows = extent(a);
+    }
+  if (extent(within) != (bytes ? 4 : 2)) return {};
+  int along = 0, signs = 0;
+  for (size_t i = 0; i < 2; ++i) {
+    const Dtype d = dtype(p.sources[i].value);
+    if (bytes ? d != Dtype::u8 && d != Dtype::i8 : d != Dtype::bf16) return {};
+    signs += d == Dtype::i8;
+    if (!p.sources[i].memory) return {};
+    const Access& a = *p.sources[i].memory;
+    // Scratch is there for the whole tile, whatever is in it.
+    const auto view = views_.find(p.sources[i].value);
+    const bool scratch = view != views_.end() && view->second->op == tile::Op::read;
+    if (!a.gathered.empty() || a.index.lane_dynamic || (!a.checks.empty() && !scratch)) return {};
+    const auto row = t.row < 0 ? std::optional<int64_t>(0) : step_of(a, t.row);
+    const auto group = step_of(a, t.group), one = step_of(a, within);
+    if (!row || !group || one != size_of(d)) return {};
+    if (a.index.lane == 0) {
+      t.a = i, t.row_step = *row;
+      if (*group != kWord) return {};
+    } else {
+      ++along, t.group_step = *group;
+      if (a.index.lane * size_of(d) != kWord || *row != 0) return {};
+    }
+  }
+  if (along != 1 || (bytes && signs == 0)) return {};
+  const auto most = [](int64_t n, int64_t limit) {  // the largest divisor
+    while (n % limit != 0) --limit;
+    return limit;
+  };
+  t.height = most(t.rows, std::min(t.rows, kRows));
+  t.depth = most(t.groups, std::min(t.groups, kRows));
+  // A register has one shape all through a function, and there are just enough for one product's.
+  t.registers = isa.amx && (!tile_shape_ || *tile_shape_ == std::pair(t.height, t.depth));
+  if (!t.registers) t.depth = most(t.groups, 2);
+  return t;
+}
+
+std::vector<llvm::Value*> Emitter::load_tile(const TileShape& t, Value* at, int64_t stride) {
+  namespace in = llvm::Intrinsic;
+  const auto number = [&](int64_t n) { return b.getInt16(static_cast<uint16_t>(n)); };
+  if (t.registers)
+    return {b.CreateIntrinsic(in::x86_tileloadd64_internal, {},
+                              {number(t.rows), number(t.bytes), at, i64(stride)})};
+  std::vector<Value*> rows;
+  llvm::Type* narrow = llvm::FixedVectorType::get(b.getInt32Ty(), static_cast<unsigned>(t.bytes / kWord));
+  std::vector<int> wide(kWords);
+  for (size_t i = 0; i < kWords; ++i) wide[i] = static_cast<int>(std::min<size_t>(i, t.bytes / kWord - 1));
+  for (int64_t r = 0; r < t.rows; ++r) {
+    Value* row =
+        b.CreateAlignedLoad(narrow, b.CreateConstGEP1_64(b.getInt8Ty(), at, r * stride), llvm::Align(1));
+    rows.push_back(t.bytes == kRowBytes ? row : b.CreateShuffleVector(row, wide));
+  }
+  return rows;
+}
+
+void Emitter::store_tile(const TileShape& t, Value* at, int64_t stride, std::span<Value* const> rows) {
+  const auto number = [&](int64_t n) { return b.getInt16(static_cast<uint16_t>(n)); };
+  if (t.registers) {
+    b.CreateIntrinsic(llvm::Intrinsic::x86_tilestored64_internal, {},
+                      {number(t.rows), number(t.bytes), at, i64(stride), rows[0]});
+    return;
+  }
+  for (size_t r = 0; r < rows.size(); ++r)
+    b.CreateAlignedStore(rows[r], b.CreateConstGEP1_64(b.getInt8Ty(), at, static_cast<int64_t>(r) * stride),
+                         llvm::Align(1));
+}
+
+// a: rows of sum, `shape_a.bytes` of groups each; b: a row for each group.
+std::vector<llvm::Value*> Emitter::multiply_tiles(const TileShape& sums, const TileShape& left,
+                                                  std::span<Value* const> sum, std::span<Value* const> x,
+                                                  std::span<Value* const> y, Dtype from_x, Dtype from_y) {
+  namespace in = llvm::Intrinsic;
+  const auto number = [&](int64_t n) { return b.getInt16(static_cast<uint16_t>(n)); };
+  if (sums.registers) {
+    const auto multiply = from_x == Dtype::bf16 ? in::x86_tdpbf16ps_internal
+                          : from_x == Dtype::u8 ? in::x86_tdpbusd_internal
+                          : from_y == Dtype::u8 ? in::x86_tdpbsud_internal
+                                                : in::x86_tdpbssd_internal;
+    return {b.CreateIntrinsic(
+        multiply, {}, {number(sums.rows), number(sums.bytes), number(left.bytes), sum[0], x[0], y[0]})};
+  }
+  std::vector<Value*> out(sum.begin(), sum.end());
+  llvm::Type* words = llvm::FixedVectorType::get(b.getInt32Ty(), kWords);
+  llvm::Type* floats = llvm::FixedVectorType::get(b.getFloatTy(), kWords);
+  for (size_t g = 0; g < y.size(); ++g)
+    for (size_t r = 0; r < out.size(); ++r) {
+      Value* one = b.CreateVectorSplat(kWords, b.CreateExtractElement(x[r], g));
+      if (from_x == Dtype::bf16)
+        out[r] = b.CreateBitCast(add_pairs(b.CreateBitCast(out[r], floats), one, y[g]), words);
+      else
+        out[r] = from_y == Dtype::u8 ? add_quads(out[r], y[g], one, false)
+                                     : add_quads(out[r], one, y[g], from_x == Dtype::i8);
+    }
+  return out;
+}
+
+void Emitter::contract_tiles(const Prepared& p, const TileProduct& t) {
+  if (t.registers) tile_shape_ = {t.height, t.depth};
+  for (int64_t row = 0; row < t.rows; row += kSide * t.height)
+    for (int chunk = 0; chunk < p.layout.chunks; chunk += kSide) contract_tiles(p, t, row, chunk);
+}
+
+// The sums of up to two tiles of rows and two of columns stay in registers while all groups go by.
+void Emitter::contract_tiles(const Prepared& p, const TileProduct& t, int64_t row, int chunk) {
+  const Stmt& s = *p.stmt;
+  const Layout& l = p.layout;
+  const Access &left = *p.sources[t.a].memory, &right = *p.sources[1 - t.a].memory;
+  const auto pointer_at = [&](const Access& a, int64_t r, int64_t c) {
+    for (const AtomId atom : s.over) at_[static_cast<size_t>(atom)] = 0;
+    place(l, t.row >= 0 ? r : 0, static_cast<int>(c));
+    Value* varying = nullptr;
+    return pointer(a, scalar_offset(a, p.reader, true, &varying));
+  };
+  struct Side {
+    int64_t at;
+    Value* from;
+  };
+  std::vector<Side> above, beside;
+  for (int64_t r = row; r < std::min(t.rows, row + kSide * t.height); r += t.height)
+    above.push_back({r, pointer_at(left, r, chunk)});
+  for (int c = chunk; c < std::min<int>(l.chunks, chunk + static_cast<int>(kSide)); ++c)
+    beside.push_back({c, pointer_at(right, row, c)});
+  for (const AtomId atom : l.axes) at_[static_cast<size_t>(atom)] = 0;
+  at_[static_cast<size_t>(l.vector)] = 0;
+
+  Value* memory = spill_memory_.at(s.result);
+  const int64_t stride = l.extent * kWord;
+  const auto sum_at = [&](const Side& r, const Side& c) {
+    return b.CreateConstGEP1_64(b.getInt8Ty(), memory, r.at * stride + c.at * kRowBytes);
+  };
+  const TileShape sum_shape{t.height, kRowBytes, t.registers};
+  const TileShape left_shape{t.height, t.depth * kWord, t.registers};
+  const TileShape right_shape{t.depth, kRowBytes, t.registers};
+  std::vector<std::vector<Value*>> sums;
+  for (const Side& r : above)
+    for (const Side& c : beside) sums.push_back(load_tile(sum_shape, sum_at(r, c), stride));
+
+  Block* before = b.GetInsertBlock();
+  Block* head = Block::Create(context, "tiles", function);
+  Block* done = Block::Create(context, "", function);
+  b.CreateBr(head);
+  b.SetInsertPoint(head);
+  llvm::PHINode* count = b.CreatePHI(b.getInt64Ty(), 2);
+  count->addIncoming(i64(0), before);
+  std::vector<llvm::PHINode*> phis;
+  for (auto& sum : sums)
+    for (Value*& v : sum) {
+      phis.push_back(b.CreatePHI(v->getType(), 2));
+      phis.back()->addIncoming(v, before);
+      v = phis.back();
+    }
+  const auto along = [&](Value* from, int64_t step) {
+    return b.CreateGEP(b.getInt8Ty(), from, b.CreateMul(count, i64(step)));
+  };
+  std::vector<std::vector<Value*>> lefts, rights;
+  for (const Side& r : above) lefts.push_back(load_tile(left_shape, along(r.from, kWord), t.row_step));
+  for (const Side& c : beside)
+    rights.push_back(load_tile(right_shape, along(c.from, t.group_step), t.group_step));
+  const auto dtype = [&](size_t i) { return k.values[static_cast<size_t>(p.sources[i].value)].dtype; };
+  size_t n = 0;
+  for (size_t r = 0; r < above.size(); ++r)
+    for (size_t c = 0; c < beside.size(); ++c, ++n)
+      sums[n] =
+          multiply_tiles(sum_shape, left_shape, sums[n], lefts[r], rights[c], dtype(t.a), dtype(1 - t.a));
+  Value* next = b.CreateAdd(count, i64(t.depth));
+  count->addIncoming(next, b.GetInsertBlock());
+  n = 0;
+  for (const auto& sum : sums)
+    for (Value* v : sum) phis[n++]->addIncoming(v, b.GetInsertBlock());
+  b.CreateCondBr(b.CreateICmpSLT(next, i64(t.groups)), head, done);
+  b.SetInsertPoint(done);
+  n = 0;
+  for (const Side& r : above)
+    for (const Side& c : beside) store_tile(sum_shape, sum_at(r, c), stride, sums[n++]);
 }
 
 }  // namespace tenfold::cpu
