@@ -27,7 +27,7 @@
 namespace tenfold::compile {
 namespace {
 
-constexpr std::string_view kGrants[] = {"factor", "online", "reassociate"};
+constexpr std::string_view kGrants[] = {"bf16x3", "bf16x6", "factor", "online", "reassociate"};
 constexpr size_t kMostEntries = 4096;  // of the in-memory cache
 
 }  // namespace

@@ -27,7 +27,7 @@ struct Options {
   friend bool operator==(const Options&, const Options&) = default;
 };
 
-std::span<const std::string_view> allowed_grants();  // "factor", "online", "reassociate"
+std::span<const std::string_view> allowed_grants();  // "bf16x3", "bf16x6", "factor", "online", "reassociate"
 
 struct PassTime {
   std::string name;

@@ -15,7 +15,7 @@
 namespace tenfold::lang {
 
 struct JitOptions {
-  std::vector<std::string> allow;  // grants: "factor", "online", "reassociate"
+  std::vector<std::string> allow;  // grants: "bf16x3", "bf16x6", "factor", "online", "reassociate"
   std::vector<int> donate;         // arguments whose memory may become a result's
   std::string plan = {};           // text of a plan to run instead of the planner's
   std::vector<std::pair<std::string, std::string>> loops = {};  // how launches run, by name: plan/loops.h

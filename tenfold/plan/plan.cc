@@ -972,11 +972,21 @@ Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& 
     propose(factor(graph));
     if (options.granted("reassociate")) propose(reassociate(factor(graph)));
   }
+  const size_t exact = proposed.size();
+  for (const int pieces : {2, 3})
+    if (machine.pairs && options.granted(pieces == 2 ? "bf16x3" : "bf16x6"))
+      for (size_t k = 0, n = proposed.size(); k < n; ++k) propose(in_bf16(proposed[k], pieces));
   const Graph* chosen = nullptr;
   Plan best;
   for (const Graph& g : proposed)
     if (Plan plan = Planner(g, machine, plain).make(); !chosen || plan.seconds < best.seconds)
       best = std::move(plan), chosen = &g;
+  if ((options.granted("bf16x3") || options.granted("bf16x6")) && chosen < &proposed[0] + exact)
+    best.notes.push_back(
+        proposed.size() > exact
+            ? "f32 as pieces of bf16 is granted, not taken: it takes longer on this machine"
+        : machine.pairs ? "f32 as pieces of bf16 is granted, but no product of f32 runs along an even axis"
+                        : "f32 as pieces of bf16 is granted, but this machine does not add pairs of them");
   if (options.loops.empty()) return best;
   check_names(best, options.loops);
   return Planner(*chosen, machine, options).make();

@@ -88,7 +88,7 @@ struct Plan {
 };
 
 struct Options {
-  std::vector<std::string> allow = {};  // grants: "online", "factor", "reassociate"
+  std::vector<std::string> allow = {};  // grants: "bf16x3", "bf16x6", "factor", "online", "reassociate"
   bool fuse = true;
   std::vector<std::pair<int, int>> donate = {};  // parameter -> result
   std::vector<int> fixed = {};                   // parameters that are the same in every call

@@ -37,6 +37,10 @@ struct Narrow {
 // Contractions of other narrow inputs as ones of inputs converted to what they are summed in; the same bits.
 Graph widen(const Graph&, const Narrow&);
 
+// Contractions of f32 as those of two or three pieces of bf16 each: other rounding, less time where a machine
+// multiplies bf16 much faster.
+Graph in_bf16(const Graph&, int pieces);
+
 // The scan with n copies of its body per step; the length must be a multiple of n, or have a constant
 // remainder. Returns the outputs.
 Nodes unroll(const NodeRef& scan, int64_t n);

@@ -62,10 +62,9 @@ bool lies_along(const NodeRef& x, int64_t axis) {
   return false;
 }
 
-// Products of bf16 that are summed in f32 by twos, along an axis of even length.
+// Is there a summed axis of even length along which the rows of a product lie?
 bool by_pairs(const NodeRef& n) {
   const NodeRef &a = n->inputs[0], &b = n->inputs[1];
-  if (a->dtype() != Dtype::bf16 || b->dtype() != Dtype::bf16) return false;
   const ContractSpec spec = parse_contract(n->attrs.text("spec"));
   for (size_t d = 0; d < spec.a.size(); ++d) {
     const size_t e = spec.b.find(spec.a[d]);
@@ -90,13 +89,49 @@ NodeRef widened(const NodeRef& n, const Narrow& stays) {
     if (signs[0])
       if (NodeRef made = with_unsigned(n)) return made;
   }
-  if (stays.pairs && wide == Dtype::f32 && by_pairs(n))
+  const bool bf16 = a->dtype() == Dtype::bf16 && b->dtype() == Dtype::bf16;
+  if (stays.pairs && wide == Dtype::f32 && bf16 && by_pairs(n))
     return build::convert(build::contract(a, b, n->attrs.text("spec"), wide), n->dtype());
   return build::convert(
       build::contract(build::convert(a, wide), build::convert(b, wide), n->attrs.text("spec")), n->dtype());
 }
 
+// x as numbers of bf16 that add up to it, but for what is left after the last; each has 8 bits of it. What
+// overflows bf16, and infinities, become NaN.
+Nodes pieces_of(NodeRef x, int count) {
+  Nodes pieces;
+  for (int k = 0; k < count; ++k) {
+    pieces.push_back(build::convert(x, Dtype::bf16));
+    if (k + 1 < count) x = build::map("sub", {x, build::convert(pieces.back(), Dtype::f32)});
+  }
+  return pieces;
+}
+
+// Products of f32 as those of its pieces, the smallest first: of two pieces each three products (what is left
+// is 2^-16 of a term), of three six (2^-24). Henry, Tang, Heinecke 2019, "Leveraging the bfloat16 Artificial
+// Intelligence Datatype For Higher-Precision Computations", section III.
+NodeRef by_pieces(const NodeRef& n, int count) {
+  if (n->prim->kind != Kind::contract || n->dtype() != Dtype::f32 || n->inputs[0]->dtype() != Dtype::f32 ||
+      n->inputs[1]->dtype() != Dtype::f32 || !by_pairs(n))
+    return n;
+  const Nodes a = pieces_of(n->inputs[0], count), b = pieces_of(n->inputs[1], count);
+  NodeRef sum;
+  for (int order = count - 1; order >= 0; --order)
+    for (int k = 0; k <= order; ++k) {
+      const NodeRef product = build::contract(a[static_cast<size_t>(k)], b[static_cast<size_t>(order - k)],
+                                              n->attrs.text("spec"), Dtype::f32);
+      sum = sum ? build::map("add", {sum, product}) : product;
+    }
+  return sum;
+}
+
 }  // namespace
+
+Graph in_bf16(const Graph& graph, int pieces) {
+  return rewrite::rewrite(graph, [&](const NodeRef& n) {
+    return n->types.size() == 1 ? Nodes{by_pieces(n, pieces)} : rewrite::outputs(n);
+  });
+}
 
 Graph widen(const Graph& graph, const Narrow& stays) {
   return rewrite::rewrite(graph, [&](const NodeRef& n) {

@@ -397,7 +397,7 @@ def test_jit_arguments():
     )
     assert (
         message(tn.jit, lambda x: x, allow=("fast",))
-        == 'jit: allow names "fast", which is no grant: choose of factor, online, reassociate.\n  called at test_errors.py:N'
+        == 'jit: allow names "fast", which is no grant: choose of bf16x3, bf16x6, factor, online, reassociate.\n  called at test_errors.py:N'
     )
     assert message(tn.jit(lambda x, s: x, static=1), tn.ones(2), [1]) == (
         "jit of <lambda>: the static argument s is a list, which has no hash.\n  called at test_errors.py:N\n"

@@ -104,3 +104,29 @@ def test_explain_says_groups(machine):
     page = str(tn.explain(tn.jit(lambda a, b: a @ b), a, b))
     if machine == "amx" or ", grouped" in page:
         assert "grouped k" in page or "grouped m" in page
+
+
+@pytest.mark.parametrize("n", [256, 512])
+def test_f32_by_pieces_of_bf16(monkeypatch, n):
+    """Errors against f64, as multiples of those of f32: at most 20 for three products, 2 for six."""
+    monkeypatch.setenv("TENFOLD_MACHINE", "amx")
+    x, w = (RNG.standard_normal((n, n)).astype(np.float32) for _ in range(2))
+    want = x.astype(np.float64) @ w.astype(np.float64)
+    own = np.abs(x @ w - want).max()
+    for grant, most in [("bf16x3", 20), ("bf16x6", 2)]:
+        f = tn.jit(lambda a, b: a @ b, allow=(grant,))
+        page = str(tn.explain(f, x, w))
+        assert "bf16" in page and "granted" not in page
+        error = np.abs(np.asarray(f(x, w)) - want).max()
+        assert own / 100 < error <= most * own
+
+
+def test_pieces_that_do_not_pay_are_not_taken(monkeypatch):
+    x = np.ones((64, 64), np.float32)
+    pages = {}
+    for machine, n in [("zen4", 64), ("avx2", 64), ("amx", 33)]:
+        monkeypatch.setenv("TENFOLD_MACHINE", machine)
+        pages[machine] = str(tn.explain(tn.jit(lambda a: a @ a, allow=("bf16x3",)), x[:n, :n]))
+    assert "granted, not taken: it takes longer on this machine" in pages["zen4"]
+    assert "granted, but this machine does not add pairs of them" in pages["avx2"]
+    assert "granted, but no product of f32 runs along an even axis" in pages["amx"]
