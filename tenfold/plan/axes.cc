@@ -192,22 +192,25 @@ static int64_t vectors_of_tile(const Dim& n, int64_t lanes, int unroll) {
 
 // Heights of an inner product's tile, by axis of rows: those of the result that an operand along the vectors
 // does not have, so that a vector, once loaded, is used again. All rows of products side by side stay in
-// registers, the longest axis first; a height is the one whose last tile has least to spare, of those the
-// tallest.
+// registers, the longest axis first, of equal ones the nearest in memory; a height is the one whose last tile
+// has least to spare, of those the tallest. Where one operand goes by, rows only hide the latency of sums.
 static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instances& all, const Axes& axes,
                                                   const tile::Machine& machine, int unroll) {
   const int64_t lanes = machine.vector_bytes / 4;
   const int64_t registers = std::min(machine.registers, 32) - 1;  // but for the element that is multiplied
   const int64_t mapped = (registers + 1) * 3 / 4, pairs = 36;     // mapped: beside what the maps make
-  auto height = [&](const Dim& n, int64_t most, bool wide) {
-    if (!n.is_const()) return std::min<int64_t>(4, most);
-    if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
+  auto of_least_spare = [](const Dim& n, int64_t most, std::initializer_list<int64_t> heights) {
     int64_t best = 1, least = std::numeric_limits<int64_t>::max();
-    for (const int64_t h : {wide ? 6 : 8, 5, 4, 3, 2}) {
+    for (const int64_t h : heights) {
       const int64_t covered = (n.value() + h - 1) / h * h;
       if (h <= most && covered < least) best = h, least = covered;
     }
     return best;
+  };
+  auto height = [&](const Dim& n, int64_t most, bool wide) {
+    if (!n.is_const()) return std::min<int64_t>(4, most);
+    if (n.value() <= std::min<int64_t>(6, most)) return std::max<int64_t>(1, n.value());
+    return of_least_spare(n, most, {wide ? 6 : 8, 5, 4, 3, 2});
   };
   const AtomId vector = axes.vector;
   const auto tiled = [&](AtomId a) {
@@ -228,7 +231,15 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     if (!x.result.contains(vector)) rows = x.result;
     std::vector<AtomId> longest;
     std::ranges::copy_if(rows, std::back_inserter(longest), tiled);
-    std::ranges::stable_sort(longest, std::greater(), [&](AtomId a) { return all.space.extent(a).hint(); });
+    std::ranges::stable_sort(longest, std::greater(),
+                             [&](AtomId a) { return std::pair(all.space.extent(a).hint(), nearness(all, a)); });
+    if (goes_by(all, x, vector)) {
+      for (AtomId a : longest)
+        heights[a] = a != longest[0] || !all.space.extent(a).is_const()
+                         ? 1
+                         : of_least_spare(all.space.extent(a), 8, {4, 5, 6, 7, 3, 2});
+      continue;
+    }
     // Along a summed axis both operands are vectors, and each is used for all rows of the other.
     const bool maps = all.insts[x.inst].kind == Inst::Kind::reduce;
     const int64_t across = vectors * x.registers;
@@ -251,6 +262,34 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
   return heights;
 }
 
+size_t nearness(const Instances& all, AtomId a) {
+  if (all.stores.empty()) return 0;
+  const Forms& dims = all.insts[static_cast<size_t>(all.stores[0])].dims;
+  for (size_t d = 0; d < dims.size(); ++d)
+    for (size_t k = 0; k < dims[d].terms.size(); ++k)
+      if (dims[d].terms[k].atom == a) return d * 64 + k;
+  return 0;
+}
+
+bool goes_by(const Instances& all, const InnerProduct& x, AtomId vector) {
+  constexpr double kTerms = 32;
+  double terms = 1;
+  for (AtomId a : x.summed)
+    terms *= all.space.extent(a).is_const() ? static_cast<double>(all.space.extent(a).hint()) : kTerms + 1;
+  if (!x.result.contains(vector) || terms > kTerms) return false;
+  std::set<AtomId> points = x.result;
+  points.insert(x.summed.begin(), x.summed.end());
+  bool full = false, rows = false;
+  for (const int p : x.operands) {
+    std::set<AtomId> mine;
+    collect(all.insts[static_cast<size_t>(p)].dims, mine);
+    const bool has_all = std::ranges::includes(mine, points);
+    full |= has_all;
+    rows |= !has_all && mine.contains(vector);
+  }
+  return full && rows;
+}
+
 std::vector<AtomId> grid_order(const Instances& all, const Choice& choice) {
   if (!choice.grid.empty()) return choice.grid;
   std::set<AtomId> used;
@@ -258,14 +297,7 @@ std::vector<AtomId> grid_order(const Instances& all, const Choice& choice) {
   std::vector<AtomId> grid;
   std::ranges::copy_if(used, std::back_inserter(grid),
                        [&](AtomId a) { return choice.atoms[static_cast<size_t>(a)].grid; });
-  if (all.stores.empty()) return grid;
-  const Forms& dims = all.insts[static_cast<size_t>(all.stores[0])].dims;
-  std::ranges::stable_sort(grid, {}, [&](AtomId a) {
-    for (size_t d = 0; d < dims.size(); ++d)
-      for (size_t k = 0; k < dims[d].terms.size(); ++k)
-        if (dims[d].terms[k].atom == a) return d * 64 + k;
-    return size_t{0};
-  });
+  std::ranges::stable_sort(grid, {}, [&](AtomId a) { return nearness(all, a); });
   return grid;
 }
 

@@ -45,6 +45,13 @@ struct InnerProduct {
 };
 std::vector<InnerProduct> inner_products(const Flat&, const Instances&);
 
+// Does one operand have all axes of a short sum, so that nothing of it is used for two results (but along a
+// window), while another lies along the vectors too and is used for all rows?
+bool goes_by(const Instances&, const InnerProduct&, AtomId vector);
+
+// The place of an axis in what is stored: the larger, the nearer in memory.
+size_t nearness(const Instances&, AtomId a);
+
 // Which atoms may be parallel, and a good first choice. `unroll`: vectors side by side along the vector atom.
 struct Axes {
   std::vector<AtomId> parallel, sequential, time;

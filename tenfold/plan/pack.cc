@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iterator>
 #include <map>
 
@@ -30,6 +31,7 @@ struct Site {
   std::vector<int> products, operands;
   AtomId rows = -1;
   double work = 0;
+  bool goes_by = false;  // the other operand does: rows are those nearest in memory
 };
 
 bool may_pack(const Inst& p, AtomId vector) {
@@ -45,12 +47,14 @@ Site find_site(const Instances& all, const std::vector<InnerProduct>& products, 
     for (const int operand : x.operands) {
       const Inst& p = all.insts[operand];
       if (!may_pack(p, axes.vector)) continue;
+      const bool by = goes_by(all, x, axes.vector);
+      const auto worth = [&](AtomId a) { return std::pair(by ? 1 : extent(all, a), nearness(all, a)); };
       AtomId rows = -1;
       for (AtomId a : axes.parallel)
         if (a != axes.vector && x.result.contains(a) && !has(p.dims, a) && all.space.extent(a).is_const() &&
-            (rows < 0 || extent(all, a) > extent(all, rows)))
+            (rows < 0 || worth(a) > worth(rows)))
           rows = a;
-      if (rows >= 0 && work > best.work) best = {{x.inst}, {operand}, rows, work};
+      if (rows >= 0 && work > best.work) best = {{x.inst}, {operand}, rows, work, by};
     }
   }
   if (best.products.empty()) return best;
@@ -229,7 +233,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
       group > 1 && alone && machine.tile_rows > 0 &&
       fills_tiles((part && longest == grouped ? part : all.space.extent(grouped).value()) / group);
   for (const auto [enough, all_axes] : {Way{1.0, false}, Way{2.0 * machine.units, false}, Way{1.0, true}}) {
-    if (all_axes && beside.empty()) continue;
+    if (all_axes && (beside.empty() || site.goes_by)) continue;
     const int64_t r = divisor(rows, [&](int64_t d) {
       return others * static_cast<double>(rows / d) >= enough &&
              (!part || static_cast<double>(d) * (all_axes ? rows_beside : 1) * line <= cache / 4);
@@ -267,14 +271,16 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     if (blocks >= 0) p.choice.atoms[blocks] = {1, true, true};
     if (around >= 0) p.choice.atoms[around] = {1, false, true};
     std::vector<AtomId> outside = all_axes ? beside : std::vector<AtomId>();
-    outside.insert(outside.end(), {within, around});
+    outside.push_back(within);
+    std::ranges::sort(outside, std::greater(), [&](AtomId a) { return nearness(p.all, a); });
+    outside.push_back(around);
     for (AtomId a : outside) {
       std::erase(order, a);
       if (a >= 0 && p.choice.atoms[a].loop) order.insert(order.begin(), a);
     }
     p.choice.packed = gathered(flat, p.all, inner_products(flat, p.all), mine);
     for (const int operand : site.operands)
-      if (!may_lay(flat, p.all, p.all.insts[operand])) p.choice.packed.insert(operand);
+      if (site.goes_by || !may_lay(flat, p.all, p.all.insts[operand])) p.choice.packed.insert(operand);
     p.choice.around = around;
     if (within_group >= 0) {
       p.choice.group = within_group;

@@ -229,7 +229,7 @@ void Emitter::run() {
   for (size_t i = 0; i < names.size(); ++i)
     symbols_[names[i]] =
         b.CreateAlignedLoad(b.getInt64Ty(), b.CreateConstGEP1_64(b.getInt64Ty(), symbols, i), llvm::Align(8));
-  auto* cell = llvm::ArrayType::get(b.getInt8Ty(), 64);
+  auto* cell = llvm::ArrayType::get(b.getInt8Ty(), static_cast<uint64_t>(std::max(64, 8 * lanes_)));
   auto* sink = b.CreateAlloca(cell);
   sink->setAlignment(llvm::Align(64));
   sink_ = sink;

@@ -49,6 +49,7 @@ struct Linear {
   std::vector<std::pair<AtomId, int64_t>> inner;
   std::vector<std::pair<AtomId, llvm::Value*>> inner_dynamic;  // symbolic coefficients
   llvm::Value* dynamic = nullptr;
+  int64_t least = 0, most = 0;  // of dynamic
   int64_t lane = 0;
   llvm::Value* lane_dynamic = nullptr;
   bool varies() const { return lane || lane_dynamic; }

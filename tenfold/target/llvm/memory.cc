@@ -17,6 +17,7 @@ namespace in = llvm::Intrinsic;
 namespace {
 
 constexpr int64_t kAlign = 64;  // bytes: of output buffers, and of scratch
+constexpr int64_t kUnknown = INT64_MAX / 8;  // a bound on nothing
 
 int64_t units(Dtype d) { return is_complex(d) ? 2 : 1; }
 int64_t unit_bytes(Dtype d) { return size_of(d) / units(d); }
@@ -170,7 +171,8 @@ Linear Emitter::linear(const Form& f, AtomId vector) {
   Dim rest;
   r.offset = split(f.offset, rest);
   std::vector<Value*> parts;
-  if (!(rest == Dim(0))) parts.push_back(dim(rest));
+  bool known = rest == Dim(0);
+  if (!known) parts.push_back(dim(rest));
   for (const Term& t : f.terms) {
     const Binding& bind = bound_[static_cast<size_t>(t.atom)];
     const bool constant = t.coef.is_const();
@@ -182,6 +184,11 @@ Linear Emitter::linear(const Form& f, AtomId vector) {
     } else if (bind.bound) {
       parts.push_back(constant ? mul(bind.value, t.coef.value())
                                : hoist(Instruction::Mul, bind.value, dim(t.coef)));
+      const Dim& extent = k.atoms[static_cast<size_t>(t.atom)].extent;
+      if (constant && extent.is_const())
+        (t.coef.value() < 0 ? r.least : r.most) += t.coef.value() * (extent.value() - 1);
+      else
+        known = false;
     }
     if (bind.bound && !bind.unrolled) continue;
     if (constant)
@@ -197,6 +204,7 @@ Linear Emitter::linear(const Form& f, AtomId vector) {
   // Outer loops first, so that partial sums stay outside.
   std::stable_sort(parts.begin(), parts.end(), [&](Value* x, Value* y) { return depth_of(x) < depth_of(y); });
   for (Value* p : parts) r.dynamic = add(r.dynamic, p);
+  if (!known) r.least = -kUnknown, r.most = kUnknown;
   return r;
 }
 
@@ -323,9 +331,16 @@ Mask Emitter::mask(std::span<const Check> checks, int lanes) {
     auto compare = [&](llvm::CmpInst::Predicate p, Value* l, Value* r) {
       return hoisted({kCompare, l, r, p}, {l, r}, [&] { return b.CreateICmp(p, l, r); });
     };
+    // What no turn of the loops around can break at this point is not asked.
+    bool low = c.low, high = true;
+    if (c.form.inner_dynamic.empty() && !c.form.lane_dynamic) {
+      const int64_t across = varies ? c.form.lane * (lanes - 1) : 0;
+      low = low && c.form.least + start + std::min<int64_t>(across, 0) < 0;
+      high = c.limit_dynamic || c.form.most + start + std::max<int64_t>(across, 0) >= c.limit;
+    }
     if (!varies) {
-      both(m.all, compare(llvm::CmpInst::ICMP_SLT, x, limit));
-      if (c.low) both(m.all, compare(llvm::CmpInst::ICMP_SGE, x, i64(0)));
+      if (high) both(m.all, compare(llvm::CmpInst::ICMP_SLT, x, limit));
+      if (low) both(m.all, compare(llvm::CmpInst::ICMP_SGE, x, i64(0)));
       continue;
     }
     if (c.form.lane == 1 && !c.form.lane_dynamic) {
@@ -341,17 +356,18 @@ Mask Emitter::mask(std::span<const Check> checks, int lanes) {
           return below ? b.CreateICmpULT(lane, n) : b.CreateICmpUGE(lane, n);
         });
       };
-      both(m.lanes, edge(hoist(Instruction::Sub, limit, x), true));
-      if (c.low) both(m.lanes, edge(hoist(Instruction::Sub, i64(0), x), false));
+      if (high) both(m.lanes, edge(hoist(Instruction::Sub, limit, x), true));
+      if (low) both(m.lanes, edge(hoist(Instruction::Sub, i64(0), x), false));
       continue;
     }
+    if (!low && !high) continue;
     Value* step = c.form.lane_dynamic ? c.form.lane_dynamic : i64(c.form.lane);
     std::vector<uint64_t> iota(static_cast<size_t>(lanes));
     for (size_t i = 0; i < iota.size(); ++i) iota[i] = i;
     Value* v = b.CreateMul(llvm::ConstantDataVector::get(context, iota), splat({step}, lanes).re);
     v = b.CreateAdd(v, splat({x}, lanes).re);
-    both(m.lanes, b.CreateICmpSLT(v, splat({limit}, lanes).re));
-    if (c.low) both(m.lanes, b.CreateICmpSGE(v, llvm::Constant::getNullValue(v->getType())));
+    if (high) both(m.lanes, b.CreateICmpSLT(v, splat({limit}, lanes).re));
+    if (low) both(m.lanes, b.CreateICmpSGE(v, llvm::Constant::getNullValue(v->getType())));
   }
   return m;
 }
@@ -838,11 +854,11 @@ std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
     }
   } else {
     const size_t n = count * u;
-    Value* lanes = m.always() ? nullptr : as_vector(m, reader.lanes);
+    Value* lanes = m.lanes ? as_vector(m, reader.lanes) : nullptr;
     for (size_t j = 0; j < n; ++j) {
       Value* from = j ? b.CreateGEP(unit, p, i64(static_cast<int64_t>(j) * reader.lanes)) : p;
-      if (!lanes) {
-        parts.push_back(b.CreateAlignedLoad(wide, from, align));
+      if (!lanes) {  // all or nothing
+        parts.push_back(b.CreateAlignedLoad(wide, guarded_pointer(from, m, false), align));
         continue;
       }
       std::vector<int> owner;
