@@ -361,6 +361,7 @@ constexpr Pass kPasses[] = {
     {"expand", run_expand, verify_graph, dump_graph, "graph", true},
     {"widen", run_widen, verify_graph, dump_graph, "graph"},
     {"simplify_core", [](State& s) { s.core = simplify(s.core); }, verify_graph, dump_graph, "graph"},
+    {"orders", [](State& s) { s.core = orders(s.core); }, verify_graph, dump_graph, "graph"},
     {"plan", run_plan, verify_plan, dump_plan, "tile", true},
     {"target", run_target, verify_nothing, dump_code, "asm", true},
 };

@@ -16,11 +16,12 @@ void collect(const Forms& forms, std::set<AtomId>& into) {
     for (const Term& t : f.terms) into.insert(t.atom);
 }
 
-constexpr double kGathered = -6;
+constexpr double kGathered = -6, kShuffled = -1;
 
 // What an element of a load or store is worth (below 0: costs) when vectors lie along `a`: neighbours in
-// memory are one instruction, records whose fields another axis takes all are shuffled, the rest is gathered.
-double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dims, AtomId a) {
+// memory are one instruction, records whose fields another axis takes all are shuffled, and so are loads of
+// what lies close together; the rest is gathered.
+double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dims, AtomId a, bool loads) {
   const Dim step = stride(shape, dims, a);
   if (step == Dim(0)) return 0;
   if (step == Dim(1)) return 2.0 * std::min(1.0, static_cast<double>(space.extent(a).hint()) / 16.0);
@@ -29,8 +30,9 @@ double vector_worth(const AtomSpace& space, const Shape& shape, const Forms& dim
   for (AtomId b : others)
     if (step.is_const() && step.value() <= tile::kRecord && space.extent(b) == step &&
         stride(shape, dims, b) == Dim(1))
-      return -1;
-  return kGathered;
+      return kShuffled;
+  const bool close = step.is_const() && step.value() > 0 && step.value() <= tile::kStrided;
+  return loads && close ? kShuffled : kGathered;
 }
 
 // What will be laid out for its kernel lies along whatever vectors it has: those of a result, if one is long.
@@ -161,7 +163,7 @@ Axes classify(const Flat& flat, const Instances& all) {
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
         const double worth = may_lay(flat, all, i) ? laid_worth(all.space, axes, mine, a)
-                                                   : vector_worth(all.space, i.shape, i.dims, a);
+                                                   : vector_worth(all.space, i.shape, i.dims, a, i.kind == Inst::Kind::load);
         score += volume * worth * (worth < 0 ? rounds(all, products, static_cast<int>(n), a) : 1);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);

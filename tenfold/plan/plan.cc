@@ -213,10 +213,11 @@ class Planner {
         return options_.fuse && pointwise(v) && pointwise(static_cast<int>(u)) &&
                unit.node->types.size() == 1 && flat_.units[v].node->shape() == unit.node->shape();
       };
-      // What repeats elements, or reads none, is a part of its only user: it would take more memory than it
-      // reads.
+      // What repeats elements, with a border around them, or reads none, is a part of its only user: it would
+      // take more memory than it reads.
       auto absorbed = [&](int v) {
-        return options_.fuse && (prim_of(v).has("repeats") || reads_nothing[v]) &&
+        const bool border = prim_of(v).has("encloses") && unit.node->prim->has("repeats");
+        return options_.fuse && (prim_of(v).has("repeats") || border || reads_nothing[v]) &&
                unit_users_[v].size() == 1 && unit.node->prim->kind != Kind::control &&
                !is_result_.contains(flat_.units[v].ops[0]);
       };

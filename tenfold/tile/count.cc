@@ -495,7 +495,7 @@ class Counter {
   }
 
   // Do neighbours along the vectors lie apart in memory? Not where another axis takes the whole of each
-  // record.
+  // record, nor where what lies between is loaded too.
   bool scattered(const Stmt& stmt, int object, int form) const {
     if (kernel_.vector < 0 || std::ranges::find(stmt.axes, kernel_.vector) == stmt.axes.end()) return false;
     const auto step = [&](AtomId atom) {
@@ -511,6 +511,7 @@ class Counter {
     };
     const int64_t along = step(kernel_.vector);
     if (along == 0 || along == 1) return false;
+    if (stmt.op == Op::load && along > 0 && along <= kStrided) return false;
     return along > kRecord ||
            std::ranges::none_of(stmt.axes, [&](AtomId a) { return w_.extent[a] == along && step(a) == 1; });
   }

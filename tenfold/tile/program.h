@@ -255,6 +255,8 @@ Counts run(const Kernel&, std::span<Array* const> args, const std::map<std::stri
 
 // Elements of a record, at most, that vectors take whole and shuffle; what lies further apart is gathered.
 inline constexpr int64_t kRecord = 8;
+// Elements from one lane to the next, at most, of what is loaded with all that lies between, and picked.
+inline constexpr int64_t kStrided = 4;
 
 // The same counts without running it; symbols at their hints (or as given). Exact for loops without a
 // data-dependent end (a while loop counts its bound); an `if` counts `vote` of its body.

@@ -60,10 +60,10 @@ TEST(Compile, RunsAndIsCached) {
 TEST(Compile, PassesCanBeSwitchedOff) {
   const Graph graph{{x()}, {x() * 3.0 + 1.0}, {}};
   EXPECT_THAT(pass_names(*compile(graph)), testing::ElementsAre("verify", "simplify", "expand", "widen",
-                                                                "simplify_core", "plan", "target"));
+                                                                "simplify_core", "orders", "plan", "target"));
   const Environment off("TENFOLD_DISABLE", "simplify,simplify_core");
   EXPECT_THAT(pass_names(*compile(graph)),
-              testing::ElementsAre("verify", "expand", "widen", "plan", "target"));
+              testing::ElementsAre("verify", "expand", "widen", "orders", "plan", "target"));
 }
 
 TEST(Compile, AnUnknownPassIsAnError) {
@@ -74,7 +74,7 @@ TEST(Compile, AnUnknownPassIsAnError) {
   } catch (const UserError& e) {
     EXPECT_STREQ(e.what(),
                  "TENFOLD_DISABLE names \"simplfy\", which is no pass that can be switched off: choose of "
-                 "verify, simplify, widen, simplify_core");
+                 "verify, simplify, widen, simplify_core, orders");
   }
 }
 

@@ -29,6 +29,7 @@ def test_fields():
         "expand",
         "widen",
         "simplify_core",
+        "orders",
         "plan",
         "target",
     }

@@ -452,7 +452,7 @@ const Prim kPrims[] = {
             },
         .cost = 1,
         .degree = [](std::span<const Degree> d) { return d[0] == d[1] ? d[0] : Degree{Degree::Kind::none}; },
-        .properties = {"piecewise"},
+        .properties = {"piecewise", "encloses"},
     },
     {
         .name = "concatenate",

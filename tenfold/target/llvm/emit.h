@@ -262,6 +262,7 @@ class Emitter {
   Reg fetch(const Source&, const Layout& reader);
   Reg fetch_registers(const Source&, const Layout& reader);
   std::vector<Reg> load(const Access&, const Layout& reader);
+  Value* strided_load(const Access&, int lanes, Value* from, const Mask&);
   void store(const Access&, const Layout& reader, std::span<const Reg>);
   Value* scalar_offset(const Access&, const Layout& reader, bool contiguous, Value** varying);
   Value* pointer(const Access&, Value* extra);

@@ -819,6 +819,34 @@ void Emitter::masked_store(Value* v, Value* p, Value* offsets, llvm::Align align
   }
 }
 
+// Lanes `step` elements apart: all that lies between the first and the last, then those that are asked for.
+llvm::Value* Emitter::strided_load(const Access& a, int lanes, Value* from, const Mask& m) {
+  const auto step = static_cast<int>(a.index.lane);
+  const llvm::Align align(static_cast<uint64_t>(unit_bytes(a.dtype)));
+  llvm::Type* unit = math.memory_type(a.dtype, 1);
+  llvm::Type* wide = math.memory_type(a.dtype, lanes);
+  Value* on = m.lanes ? as_vector(m, lanes) : nullptr;
+  std::vector<Value*> parts;
+  for (int j = 0; j < step; ++j) {
+    const int first = j + 1 < step ? j * lanes : (step - 1) * (lanes - 1);  // the last part ends with the last lane
+    Value* p = first ? b.CreateGEP(unit, from, i64(first)) : from;
+    if (!on) {
+      parts.push_back(b.CreateAlignedLoad(wide, guarded_pointer(p, m, false), align));
+      continue;
+    }
+    std::vector<int> owner;  // what lies between is not looked at
+    for (int e = first; e < first + lanes; ++e) owner.push_back(e % step == 0 ? e / step : lanes);
+    Value* own = b.CreateShuffleVector(on, llvm::Constant::getNullValue(on->getType()), owner);
+    parts.push_back(masked_load(wide, p, nullptr, align, own));
+  }
+  std::vector<int> elements;
+  for (int l = 0; l < lanes; ++l) {
+    const int e = l * step;
+    elements.push_back(e < (step - 1) * lanes ? e : e + step - 1);
+  }
+  return pick(parts, elements);
+}
+
 std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
   const Mask m = mask(a.checks, reader.lanes);
   const size_t count = static_cast<size_t>(a.group);
@@ -830,7 +858,10 @@ std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
   Value* extra = nullptr;
   bool contiguous = a.index.lane == a.group && !a.index.lane_dynamic;
   for (const auto& g : a.gathered) contiguous &= !g.varies;
-  extra = scalar_offset(a, reader, contiguous, &varying);
+  const bool strided = a.group == 1 && u == 1 && a.index.lane > 1 && a.index.lane <= tile::kStrided &&
+                       !a.index.lane_dynamic && reader.lanes > 1 && (!m.lanes || isa.avx512) &&
+                       std::ranges::none_of(a.gathered, &Access::Gathered::varies);
+  extra = scalar_offset(a, reader, contiguous || strided, &varying);
   std::vector<Value*> parts;
   if (reader.lanes == 1 || (!varying && a.group == 1 && !a.index.varies())) {  // one element for all lanes
     Value* p = guarded_pointer(pointer(a, extra), m, false);
@@ -847,7 +878,9 @@ std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
   }
   llvm::Type* wide = math.memory_type(a.dtype, reader.lanes);
   Value* p = pointer(a, extra);
-  if (varying) {
+  if (strided) {
+    parts.push_back(strided_load(a, reader.lanes, p, m));
+  } else if (varying) {
     Value* lanes = as_vector(m, reader.lanes);
     for (size_t i = 0; i < u; ++i) {
       parts.push_back(masked_load(wide, i ? b.CreateConstGEP1_64(unit, p, i) : p, varying, align, lanes));
