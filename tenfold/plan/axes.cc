@@ -162,8 +162,9 @@ Axes classify(const Flat& flat, const Instances& all) {
       if (!mine.contains(a)) continue;
       const Op& op = flat.ops[i.op];
       if (i.kind == Inst::Kind::load || i.kind == Inst::Kind::store) {
-        const double worth = may_lay(flat, all, i) ? laid_worth(all.space, axes, mine, a)
-                                                   : vector_worth(all.space, i.shape, i.dims, a, i.kind == Inst::Kind::load);
+        const double worth = may_lay(flat, all, i)
+                                 ? laid_worth(all.space, axes, mine, a)
+                                 : vector_worth(all.space, i.shape, i.dims, a, i.kind == Inst::Kind::load);
         score += volume * worth * (worth < 0 ? rounds(all, products, static_cast<int>(n), a) : 1);
       } else if (i.kind != Inst::Kind::constant && i.kind != Inst::Kind::index) {
         score += volume * width * std::max(0.5, op.node->prim->cost);
@@ -233,8 +234,9 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     if (!x.result.contains(vector)) rows = x.result;
     std::vector<AtomId> longest;
     std::ranges::copy_if(rows, std::back_inserter(longest), tiled);
-    std::ranges::stable_sort(longest, std::greater(),
-                             [&](AtomId a) { return std::pair(all.space.extent(a).hint(), nearness(all, a)); });
+    std::ranges::stable_sort(longest, std::greater(), [&](AtomId a) {
+      return std::pair(all.space.extent(a).hint(), nearness(all, a));
+    });
     if (goes_by(all, x, vector)) {
       for (AtomId a : longest)
         heights[a] = a != longest[0] || !all.space.extent(a).is_const()

@@ -305,9 +305,8 @@ class Planner {
       if (i.kind == Inst::Kind::compute) work += flat_.ops[i.op].node->prim->cost;
     }
     if (const auto products = inner_products(flat_, all); !products.empty()) {
-      if (axes.time.empty() && std::ranges::any_of(products, [&](const InnerProduct& x) {
-            return goes_by(all, x, axes.vector);
-          }))
+      if (axes.time.empty() &&
+          std::ranges::any_of(products, [&](const InnerProduct& x) { return goes_by(all, x, axes.vector); }))
         return 1;
       const int registers = std::ranges::max(products, {}, &InnerProduct::registers).registers;
       return std::max(1, (axes.time.empty() && machine_.registers < 32 ? 2 : 4) / registers);

@@ -1,6 +1,7 @@
-// transpose(f(x)) = f(transpose(x)) where f is a chain of maps, pads, windows and reductions of which nothing else
-// is used, up to the contraction that makes x: it writes its result in another order. So what lies between two
-// launches has the order of the result, in which its vectors are contiguous, and not the one of the program's text.
+// transpose(f(x)) = f(transpose(x)) where f is a chain of maps, pads, windows and reductions of which nothing
+// else is used, up to the contraction that makes x: it writes its result in another order. So what lies
+// between two launches has the order of the result, in which its vectors are contiguous, and not the one of
+// the program's text.
 #include <algorithm>
 
 #include "tenfold/ir/build.h"
@@ -36,7 +37,8 @@ bool follow(const NodeRef& x, const Uses& uses, Chain& chain) {
   if (uses.at(x.get()) > 1 || x->types.size() != 1) return false;
   if (x->prim->kind == Kind::contract) return chain.repeats;
   const std::string_view name = x->prim->name;
-  const bool passes = x->prim->kind == Kind::map || x->prim->kind == Kind::reduce || name == "pad" || name == "window";
+  const bool passes =
+      x->prim->kind == Kind::map || x->prim->kind == Kind::reduce || name == "pad" || name == "window";
   if (!passes) return false;
   chain.repeats |= x->prim->has("repeats");
   const size_t inputs = x->prim->kind == Kind::map ? x->inputs.size() : 1;
@@ -50,7 +52,8 @@ bool follow(const NodeRef& x, const Uses& uses, Chain& chain) {
   return false;
 }
 
-// transpose(x, permutation) with the transpose at the head of the chain; null where an order stands in the way.
+// transpose(x, permutation) with the transpose at the head of the chain; null where an order stands in the
+// way.
 NodeRef ordered(const NodeRef& x, const Ints& permutation, const Chain& chain, size_t at = 0) {
   const auto rank = static_cast<int64_t>(permutation.size());
   if (at == chain.through.size()) {

@@ -41,8 +41,8 @@ Graph widen(const Graph&, const Narrow&);
 // multiplies bf16 much faster.
 Graph in_bf16(const Graph&, int pieces);
 
-// Transposes of what is made of windows of a contraction come before it: it writes the order that is asked for;
-// the same bits.
+// Transposes of what is made of windows of a contraction come before it: it writes the order that is asked
+// for; the same bits.
 Graph orders(const Graph&);
 
 // The scan with n copies of its body per step; the length must be a multiple of n, or have a constant

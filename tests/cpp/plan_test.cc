@@ -419,6 +419,47 @@ TEST(Plan, Windows) {
   check({{plane}, {reduce("max", window(once, {2}, {2}, {2}, {1}), {3})}, {}});
   check({{plane}, {reduce("max", window(once, {2}, {4}, {1}, {1}), {3}), once}, {}});
 }
+// Every channel with its own taps: the image goes by, so a tile is a vector of channels, a few neighbours
+// along the rows and the whole window; the taps are loaded once a row.
+TEST(Plan, OneOperandGoesBy) {
+  for (const int64_t stride : {1, 2}) {
+    const NodeRef x = in(0, {1, 56, 56, 48}), w = in(1, {48, 3, 3});
+    const NodeRef zero = constant(Scalar(0.0), Dtype::f32);
+    const NodeRef every =
+        window(pad(x, zero, {0, 1, 1, 0}, {0, 1, 1, 0}), {1, 2}, {3, 3}, {stride, stride}, {1, 1});
+    const Graph g{{x, w}, {contract(every, w, "npqcij,cij->npqc")}, {}};
+    plan::Options fixed;
+    fixed.fixed = {1};
+    const plan::Plan p = plan::make_plan(g, tile::machine("avx512"), fixed);
+    ASSERT_EQ(p.steps.size(), 1);
+    const auto& launch = std::get<plan::Launch>(p.steps[0].what);
+    EXPECT_EQ(launch.loops, "J L k | k4 i3 m3 l16, packed lim");
+    check(g, "avx512", true, 1e-4);
+  }
+}
+// What is between a product and the windows of it lies in the order of the result, and a border is a part of
+// its windows.
+TEST(Plan, WindowsOfAProductHaveTheOrderOfTheResult) {
+  const NodeRef x = in(0, {1, 40, 40, 8}), w = in(1, {32, 8, 3, 3});
+  const NodeRef least = constant(Scalar(-HUGE_VAL), Dtype::f32);
+  const NodeRef image = window(build::transpose(x, {0, 3, 1, 2}), {2, 3}, {3, 3}, {1, 1}, {1, 1});
+  const NodeRef y = map("tanh", {contract(image, w, "ncpqij,ocij->nopq")});
+  const NodeRef most = reduce(
+      "max", window(pad(y, least, {0, 0, 1, 1}, {0, 0, 1, 1}), {2, 3}, {3, 3}, {2, 2}, {1, 1}), {4, 5});
+  const Graph g{{x, w}, {build::transpose(most, {0, 2, 3, 1})}, {}};
+  const Graph ordered = orders(g);
+  check(ordered, "avx512", true, 1e-4);
+  const plan::Plan p = plan::make_plan(ordered, tile::machine("avx512"), {});
+  for (const plan::Buffer& b : p.buffers)
+    if (b.kind == plan::Buffer::Kind::temporary) {
+      EXPECT_EQ(b.type.shape, (Shape{1, 38, 38, 32}));
+    }
+  // Not where what is transposed is a result too, nor where there is no window.
+  const Graph both{{x, w}, {most, g.results[0]}, {}};
+  EXPECT_TRUE(same(orders(both), both));
+  const Graph plain{{x, w}, {build::transpose(y, {0, 2, 3, 1})}, {}};
+  EXPECT_TRUE(same(orders(plain), plain));
+}
 TEST(Plan, SharedOperandsArePacked) {
   // With a cache of 16 KiB: rows inside a block over a packed operand; sums that are too long for it in
   // parts.

@@ -155,6 +155,16 @@ def test_pools(shape, window, options):
     np.testing.assert_allclose(tn.mean_pool(x, window, **options).numpy(), mean, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("step", [2, 3, 4, 5])
+@pytest.mark.parametrize("width", [16, 31, 33, 64, 65, 127, 200])
+def test_strides_along_vectors(step, width):
+    x = array(3, width)
+    np.testing.assert_array_equal(tn.jit(lambda x: x[:, ::step] * 2)(x).numpy(), x[:, ::step] * 2)
+    x = array(1, 3, 5, width)
+    most = windows(x, (3, 3), stride=step, padding=1, fill=-np.inf).max((-2, -1))
+    np.testing.assert_array_equal(tn.max_pool(x, 3, stride=step, padding=1).numpy(), most.astype(np.float32))
+
+
 @pytest.mark.parametrize("shape, window, options", POOLS)
 def test_gradients_of_pools(shape, window, options):
     x = array(*shape, dtype=np.float64)
@@ -234,6 +244,36 @@ def test_a_layer_is_one_launch_and_keeps_no_windows(shape, outputs):
     assert e.bytes_least == x.nbytes + w.nbytes + b.nbytes + result
     want = np.maximum(conv(x, w, padding="same") + b[:, None, None], 0)
     np.testing.assert_allclose(tn.jit(layer)(x, w, b).numpy(), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels, size, stride", [(48, 20, 1), (40, 21, 2), (16, 7, 1), (5, 9, 2)])
+def test_channels_of_their_own(channels, size, stride):
+    x, w = array(1, channels, size, size), tn.asarray(array(channels, 1, 3, 3))
+
+    def f(x):
+        return tn.conv(x, w, stride=stride, padding=1, groups=channels)
+
+    def last(x):
+        return tn.permute_dims(f(tn.permute_dims(x, (0, 3, 1, 2))), (0, 2, 3, 1))
+
+    want = conv(x, w.numpy(), stride=stride, padding=1, groups=channels)
+    assert tn.explain(last, x.transpose(0, 2, 3, 1).copy()).launches == 1
+    np.testing.assert_allclose(tn.jit(f)(x).numpy(), want, rtol=1e-4, atol=1e-4)
+    y = tn.jit(last)(x.transpose(0, 2, 3, 1).copy()).numpy()
+    np.testing.assert_allclose(y.transpose(0, 3, 1, 2), want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_pooled_layer_with_channels_last():
+    x, w, b = array(1, 3, 32, 32), array(32, 3, 7, 7), array(32)
+
+    def f(x, w, b):
+        y = tn.conv(tn.permute_dims(x, (0, 3, 1, 2)), w, stride=2, padding=3) + b[:, None, None]
+        return tn.permute_dims(tn.max_pool(tn.maximum(y, 0), 3, 2, 1), (0, 2, 3, 1))
+
+    y = np.maximum(conv(x, w, stride=2, padding=3) + b[:, None, None], 0)
+    want = windows(y, (3, 3), stride=2, padding=1, fill=-np.inf).max((-2, -1))
+    got = tn.jit(f)(x.transpose(0, 2, 3, 1).copy(), w, b).numpy()
+    np.testing.assert_allclose(got.transpose(0, 3, 1, 2), want, rtol=1e-4, atol=1e-4)
 
 
 def test_the_result_does_not_depend_on_threads_or_on_what_is_fused():

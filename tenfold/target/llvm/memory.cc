@@ -16,7 +16,7 @@ namespace in = llvm::Intrinsic;
 
 namespace {
 
-constexpr int64_t kAlign = 64;  // bytes: of output buffers, and of scratch
+constexpr int64_t kAlign = 64;               // bytes: of output buffers, and of scratch
 constexpr int64_t kUnknown = INT64_MAX / 8;  // a bound on nothing
 
 int64_t units(Dtype d) { return is_complex(d) ? 2 : 1; }
@@ -828,7 +828,8 @@ llvm::Value* Emitter::strided_load(const Access& a, int lanes, Value* from, cons
   Value* on = m.lanes ? as_vector(m, lanes) : nullptr;
   std::vector<Value*> parts;
   for (int j = 0; j < step; ++j) {
-    const int first = j + 1 < step ? j * lanes : (step - 1) * (lanes - 1);  // the last part ends with the last lane
+    const int first =
+        j + 1 < step ? j * lanes : (step - 1) * (lanes - 1);  // the last part ends with the last lane
     Value* p = first ? b.CreateGEP(unit, from, i64(first)) : from;
     if (!on) {
       parts.push_back(b.CreateAlignedLoad(wide, guarded_pointer(p, m, false), align));
