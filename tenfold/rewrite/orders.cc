@@ -12,6 +12,8 @@
 namespace tenfold {
 namespace {
 
+constexpr size_t kLongest = 32;  // nodes of a chain
+
 using Uses = std::unordered_map<const Node*, int>;
 
 Ints inverse(const Ints& permutation) {
@@ -34,7 +36,7 @@ struct Chain {
 };
 
 bool follow(const NodeRef& x, const Uses& uses, Chain& chain) {
-  if (uses.at(x.get()) > 1 || x->types.size() != 1) return false;
+  if (uses.at(x.get()) > 1 || x->types.size() != 1 || chain.through.size() > kLongest) return false;
   if (x->prim->kind == Kind::contract) return chain.repeats;
   const std::string_view name = x->prim->name;
   const bool passes =

@@ -819,7 +819,8 @@ void Emitter::masked_store(Value* v, Value* p, Value* offsets, llvm::Align align
   }
 }
 
-// Lanes `step` elements apart: all that lies between the first and the last, then those that are asked for.
+// Lanes `step` elements apart: all that lies between the first and the last, and nothing beyond, then those
+// that are asked for. There are `step` lanes or more.
 llvm::Value* Emitter::strided_load(const Access& a, int lanes, Value* from, const Mask& m) {
   const auto step = static_cast<int>(a.index.lane);
   const llvm::Align align(static_cast<uint64_t>(unit_bytes(a.dtype)));
@@ -860,7 +861,7 @@ std::vector<Reg> Emitter::load(const Access& a, const Layout& reader) {
   bool contiguous = a.index.lane == a.group && !a.index.lane_dynamic;
   for (const auto& g : a.gathered) contiguous &= !g.varies;
   const bool strided = a.group == 1 && u == 1 && a.index.lane > 1 && a.index.lane <= tile::kStrided &&
-                       !a.index.lane_dynamic && reader.lanes > 1 && (!m.lanes || isa.avx512) &&
+                       a.index.lane <= reader.lanes && !a.index.lane_dynamic && (!m.lanes || isa.avx512) &&
                        std::ranges::none_of(a.gathered, &Access::Gathered::varies);
   extra = scalar_offset(a, reader, contiguous || strided, &varying);
   std::vector<Value*> parts;
