@@ -105,7 +105,7 @@ def jit(
     static  names or positions of arguments that are Python values: compiled anew for each
     dims    {"x": ("n", 1024)}: extents of an argument that are symbols, so that any n runs one program
     donate  names or positions of arguments whose memory may become a result's; they are gone after the call
-    allow   rewrites that change rounding: "factor", "online", "reassociate", "bf16x3", "bf16x6" (docs/products.md)
+    allow   rewrites that change rounding: "factor", "online", "reassociate", "bf16x3", "bf16x6"
     plan    text to run instead of the planner's plan: explain(f, x).plan, edited by hand (docs/plans.md)
     loops   how the launch runs instead of the planner's choice: explain(f, x).kernels[0].loops, edited; or a
             dict of such texts by the names of launches (docs/plans.md)
