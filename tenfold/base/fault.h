@@ -17,6 +17,7 @@ inline constexpr std::string_view kFaults[] = {
     "ctext_barrier",          // items do not meet before they read what others wrote
     "ctext_reduce_lane",      // a reduction across items adds a wrong one
     "ctext_run_stride",       // a run of elements begins within the one before
+    "ctext_stages",           // a stage of copies is read a turn before it has come
     "disk_cache_foreign",     // a file of another key is taken
     "donate_other_elements",  // memory is shared although other elements are read than written
     "grad_accumulate",        // the second use of a value replaces the cotangent of the first

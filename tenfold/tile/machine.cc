@@ -1,8 +1,9 @@
 #include "tenfold/tile/machine.h"
 
 #include <algorithm>
+#include <tuple>
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tenfold/base/error.h"
 #include "tenfold/base/hash.h"
@@ -49,6 +50,7 @@ constexpr Machine kMachines[] = {
      .memory_bandwidth = 16e9,
      .cache_bandwidth = 100e9,
      .scalar_rate = 120e9,
+     .matrix_rate = 1e12,  // what mma.sync reaches; wgmma has more
      .launch = 4e-6,
      .serial_launch = 4e-6,
      .issue = 20e-9,
@@ -88,10 +90,12 @@ const Machine& machine(std::string_view name) {
 }
 
 std::string hash(const Machine& m) {
-  return digest(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", m.name, m.units,
-                            m.vector_bytes, m.warp_bytes, m.registers, m.quads, m.pairs, m.tile_rows, m.cache,
-                            m.memory_bandwidth, m.shared_cache, m.shared_bandwidth, m.cache_bandwidth,
-                            m.scalar_rate, m.launch, m.serial_launch, m.call, m.issue, m.serial_limit));
+  return digest(fmt::format(
+      "{}", fmt::join(std::tuple(m.name, m.units, m.vector_bytes, m.warp_bytes, m.registers, m.quads, m.pairs,
+                                 m.tile_rows, m.cache, m.memory_bandwidth, m.shared_cache, m.shared_bandwidth,
+                                 m.cache_bandwidth, m.scalar_rate, m.matrix_rate, m.launch, m.serial_launch,
+                                 m.call, m.issue, m.serial_limit),
+                      " ")));
 }
 
 int64_t group_size(const Machine& m, Dtype a, Dtype b, Dtype sum) {

@@ -41,7 +41,7 @@ class CudaOnHost : public ::testing::Test {
 #endif
     folder_ = std::filesystem::temp_directory_path() / fmt::format("tenfold_cuda_on_host_{}", getpid());
     std::filesystem::create_directories(folder_);
-    source_ << testing::kCudaOnHost << kCuda.head;
+    source_ << testing::kCudaOnHost << kCuda.head << testing::kMatrixOnHost;
   }
   void TearDown() override {
     if (!HasFailure()) std::filesystem::remove_all(folder_);
@@ -56,7 +56,9 @@ class CudaOnHost : public ::testing::Test {
     EXPECT_THAT(file.text, HasSubstr(fmt::format("extern \"C\" __global__ void __launch_bounds__({}) {}(",
                                                  f.items, name)));
     // Every kernel in a namespace, so that each may bring its helpers along.
-    source_ << "namespace n" << name << " {\n" << file.text.substr(kCuda.head.size()) << "}\n";
+    std::string own = file.text.substr(kCuda.head.size());
+    if (const size_t at = own.find(kCuda.matrix); at != std::string::npos) own.erase(at, kCuda.matrix.size());
+    source_ << "namespace n" << name << " {\n" << own << "}\n";
     std::vector<std::string> arguments;
     for (size_t i = 0; i < k.args.size(); ++i)
       arguments.push_back(fmt::format("({}*)buffers[{}]", memory_type_name(k.args[i].dtype), i));
@@ -170,6 +172,21 @@ kernel rows(x: f32[3,N,2], out s: f32[3], out t: f32[3,2], out y: f32[3,N]) {
       for (const int items : {16, 128, 512})
         add(tile::parse_kernel(c.text), c, {.items = items, .local_bytes = 48 << 10, .arithmetic = {}});
     }
+  run();
+}
+
+// Products of f16 and bf16 as matrix units run them: every order of the operands, ragged ends, batches, an
+// epilogue in fragments, maps before and after, one to four stages, and what is not in a loop.
+TEST_F(CudaOnHost, ProductsOnMatrixUnits) {
+  const Limits limits{.items = 512, .local_bytes = 48 << 10, .matrix = true, .arithmetic = {}};
+  for (const auto& c : testing::matrix_products()) {
+    const tile::Kernel k = tile::parse_kernel(c.text);
+    add(k, c, limits);
+    EXPECT_THAT(entries_.back().text, HasSubstr("multiply_")) << c.text;
+    // The same text, where there are no such units.
+    add(k, c, {.items = 128, .local_bytes = 48 << 10, .arithmetic = {}});
+    EXPECT_THAT(entries_.back().text, ::testing::Not(HasSubstr("multiply_")));
+  }
   run();
 }
 

@@ -74,10 +74,10 @@ class Cuda : public ::testing::Test {
     if (!cuda::nvrtc(&missing)) GTEST_SKIP() << missing;
   }
 
-  void compile(const std::vector<const tile::Kernel*>& kernels) {
+  void compile(const std::vector<const tile::Kernel*>& kernels, int capability = kCapability) {
     const std::vector<std::string> names = ctext::function_names(kernels);
-    const ctext::File file = ctext::emit(kernels, names, ctext::kCuda, cuda::kLimits);
-    const cuda::Image image = cuda::compile(file.text, kCapability, kernels[0]->name, true);
+    const ctext::File file = ctext::emit(kernels, names, ctext::kCuda, cuda::limits(capability));
+    const cuda::Image image = cuda::compile(file.text, capability, kernels[0]->name, true);
     ASSERT_EQ(image.binary.substr(0, 4),
               "\x7f"
               "ELF");
@@ -142,6 +142,28 @@ TEST_F(Cuda, RunsOfElementsAreAccessesOf16Bytes) {
   const std::string ptx = cuda::compile(file.text, kUnknown, k.name).binary;
   for (const char* access : {"ld.global.v4.f32", "st.global.v4.f32", "ld.global.v2.f64"})
     EXPECT_THAT(ptx, HasSubstr(access));
+}
+
+// On any GPU that has them: the same text, but for its limits.
+TEST_F(Cuda, ProductsOnMatrixUnits) {
+  std::vector<tile::Kernel> kernels;
+  for (const auto& c : testing::matrix_products()) kernels.push_back(tile::parse_kernel(c.text));
+  std::vector<const tile::Kernel*> all;
+  for (const tile::Kernel& k : kernels) all.push_back(&k);
+  for (const int capability : {80, 90}) compile(all, capability);
+  EXPECT_EQ(stack_, 0);
+
+  const ctext::File file =
+      ctext::emit(all, ctext::function_names(all), ctext::kCuda, cuda::limits(kCapability));
+  constexpr int kUnknown = 999;  // PTX, which can be read
+  const std::string ptx = cuda::compile(file.text, kUnknown, "products").binary;
+  for (const char* instruction :
+       {"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "cp.async.cg.shared.global",
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", "cp.async.wait_group 2",
+        "ldmatrix.sync.aligned.m8n8.x4.shared.b16", "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"})
+    EXPECT_THAT(ptx, HasSubstr(instruction));
+  const ctext::File before = ctext::emit(all, ctext::function_names(all), ctext::kCuda, cuda::limits(75));
+  EXPECT_THAT(before.text, ::testing::Not(HasSubstr("mma")));
 }
 
 TEST_F(Cuda, EveryMapRecordOnEveryDtype) {

@@ -43,7 +43,8 @@ struct Item {
   ucontext_t context;
   std::vector<char> stack;
   At at;
-  alignas(16) char sent[16];
+  alignas(16) char sent[64];
+  std::vector<std::vector<std::function<void()>>> copies;  // on their way, in stages
 };
 static std::vector<Item> items;
 static ucontext_t scheduler;
@@ -66,17 +67,36 @@ template <class T> T exchange(T x, unsigned with) {
   meet(At::exchange);  // nobody sends again before all have read
   return other;
 }
+// The whole warp's: f reads what each of its items sent.
+template <class T, class F> static auto all_of_warp(const T& x, const F& f) {
+  static_assert(sizeof x <= sizeof items[0].sent);
+  memcpy(items[threadIdx.x].sent, &x, sizeof x);
+  meet(At::exchange);
+  T all[kWarp];
+  for (unsigned i = 0; i < kWarp; ++i)
+    memcpy(&all[i], items[threadIdx.x / kWarp * kWarp + i].sent, sizeof x);
+  const auto result = f(all);
+  meet(At::exchange);
+  return result;
+}
+static void fail(const char* what) {
+  fprintf(stderr, "%s\n", what);
+  abort();
+}
 static At together(At all, At one, bool first) {
   if (first || all == one) return one;
   fprintf(stderr, "items of one group part ways before they meet\n");
   abort();
 }
+static bool late = false;
 static void run(unsigned count, long blocks, bool backwards, const std::function<void()>& work) {
+  late = !backwards;
   body = &work;
   items.resize(count);
   for (long block = 0; block < blocks; ++block) {
     blockIdx.x = (unsigned)block;
     for (Item& item : items) {
+      item.copies.assign(1, {});
       item.stack.resize(kStack);
       getcontext(&item.context);
       item.context.uc_stack.ss_sp = item.stack.data();
@@ -105,6 +125,85 @@ static void run(unsigned count, long blocks, bool backwards, const std::function
 template <class T> T __shfl_xor_sync(unsigned, T x, int bit) { return host::exchange(x, threadIdx.x ^ bit); }
 template <class T> T __shfl_sync(unsigned, T x, int lane) {
   return host::exchange(x, threadIdx.x / host::kWarp * host::kWarp + lane);
+}
+)";
+
+// Matrix units, as the PTX ISA states them, in place of Dialect::matrix; `float_of` widens a number of 16
+// bits. With the last warp first, copies are made when they are asked for; else as late as they may.
+inline constexpr std::string_view kMatrixOnHost = R"(
+#define __align__(bytes) __attribute__((aligned(bytes)))
+static int run_length(long left) { return left < 0 ? 0 : left < 8 ? (int)left : 8; }
+static void copy_run(ushort* to, const ushort* from, int count) {
+  if ((ulong)to % 16 != 0) host::fail("copy_run: not aligned");
+  const auto copy = [=] {
+    for (int i = 0; i < 8; ++i) to[i] = i < count ? from[i] : (ushort)0;
+  };
+  // What is not aligned to 16 bytes in memory is copied at once.
+  if (host::late && (ulong)from % 16 == 0)
+    host::items[threadIdx.x].copies.back().push_back(copy);
+  else
+    copy();
+}
+static void end_stage() { host::items[threadIdx.x].copies.emplace_back(); }
+template <unsigned n> static void await_stages() {
+  auto& stages = host::items[threadIdx.x].copies;  // the last one has not ended
+  for (unsigned s = 0; s + n + 1 < stages.size(); ++s) {
+    for (const auto& copy : stages[s]) copy();
+    stages[s].clear();
+  }
+}
+template <bool transposed> static void tiles(uint (&to)[4], const ushort* row) {
+  if ((ulong)row % 16 != 0) host::fail("load_tiles: a row is not aligned");
+  const auto own = host::all_of_warp(row, [&](const ushort* const* rows) {
+    std::vector<uint> words;
+    const unsigned lane = threadIdx.x % host::kWarp;
+    for (unsigned tile = 0; tile < 4; ++tile) {
+      unsigned banks = 0;
+      for (unsigned r = 0; r < 8; ++r) banks |= 1u << (ulong)rows[8 * tile + r] / 16 % 8;
+      if (banks != 0xff) host::fail("load_tiles: rows share a bank");
+      const unsigned at = lane / 4, pair = 2 * (lane % 4);
+      const uint low = transposed ? rows[8 * tile + pair][at] : rows[8 * tile + at][pair];
+      const uint high = transposed ? rows[8 * tile + pair + 1][at] : rows[8 * tile + at][pair + 1];
+      words.push_back(low | high << 16);
+    }
+    return words;
+  });
+  for (int i = 0; i < 4; ++i) to[i] = own[i];
+}
+static void load_tiles(uint (&to)[4], const ushort* row) { tiles<false>(to, row); }
+static void load_tiles_transposed(uint (&to)[4], const ushort* row) { tiles<true>(to, row); }
+static double f16_of(ushort x) { return (double)std::bit_cast<_Float16>(x); }
+static double bf16_of(ushort x) { return std::bit_cast<float>((uint)x << 16); }
+struct Operands {
+  uint a[4], b[2];
+};
+template <class F>
+static void multiply(float& c0, float& c1, float& c2, float& c3, const uint (&a)[4], uint b0, uint b1,
+                     const F& float_of) {
+  const Operands own{{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  const auto sums = host::all_of_warp(own, [&](const Operands* of) {
+    const unsigned lane = threadIdx.x % host::kWarp;
+    std::vector<double> sums;
+    for (unsigned c = 0; c < 4; ++c) {
+      const unsigned row = lane / 4 + 8 * (c / 2), column = 2 * (lane % 4) + c % 2;
+      double sum = 0;
+      for (unsigned k = 0; k < 16; ++k) {
+        const uint x = of[row % 8 * 4 + k % 8 / 2].a[row / 8 + 2 * (k / 8)] >> 16 * (k % 2);
+        const uint y = of[column * 4 + k % 8 / 2].b[k / 8] >> 16 * (k % 2);
+        sum += float_of((ushort)x) * float_of((ushort)y);
+      }
+      sums.push_back(sum);
+    }
+    return sums;
+  });
+  c0 = (float)(c0 + sums[0]), c1 = (float)(c1 + sums[1]);
+  c2 = (float)(c2 + sums[2]), c3 = (float)(c3 + sums[3]);
+}
+static void multiply_f16(float& c0, float& c1, float& c2, float& c3, const uint (&a)[4], uint b0, uint b1) {
+  multiply(c0, c1, c2, c3, a, b0, b1, f16_of);
+}
+static void multiply_bf16(float& c0, float& c1, float& c2, float& c3, const uint (&a)[4], uint b0, uint b1) {
+  multiply(c0, c1, c2, c3, a, b0, b1, bf16_of);
 }
 )";
 

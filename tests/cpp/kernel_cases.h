@@ -513,6 +513,112 @@ kernel extremes(x: f32[64], y: f32[64], out a: f32[64], out b: f32[64], out c: f
 }
 
 // All of them; of long sweeps one in `stride`, with a prime stride so that each parameter takes its turns.
+// A product of narrow numbers as tiles for matrix units: c[b,m,n] = epilogue(sum over k of x y).
+struct Product {
+  std::string dtype = "bf16";
+  int64_t batch = 1, m = 64, n = 64, k = 64;
+  int64_t rows = 64, columns = 64, terms = 32;        // of a tile
+  std::string x = "b, M, K", y = "b, K, N";           // as memory lies
+  std::string before = "", a = "%x", b = "%y";        // statements in the loop, and what is multiplied
+  std::string after = "", result = "%c", to = "f32";  // and after it
+  std::string out = "[b, M, N]";
+  bool loop = true;
+
+  KernelCase text() const {
+    const auto blocks = [](int64_t n, int64_t of) { return number((n + of - 1) / of); };
+    const auto guard = [](int64_t n, int64_t of, const char* form) {
+      return n % of ? fmt::format("  guard {} < {}\n", form, n) : std::string();
+    };
+    const auto shape = [&](std::string dims) {
+      return replaced(std::move(dims),
+                      {{"b", number(batch)}, {"M", number(m)}, {"N", number(n)}, {"K", number(k)}});
+    };
+    const auto axes = [&](const std::string& dims) {
+      std::string of;
+      for (const char c : dims)
+        if (const char* axis = c == 'M' ? "mi" : c == 'N' ? "ni" : c == 'K' ? "ki" : nullptr)
+          of += (of.empty() ? "" : ",") + std::string(axis);
+      return of;
+    };
+    const auto forms = [&](std::string dims) {
+      return replaced(std::move(dims), {{"M", "R_*mo + mi"}, {"N", "C_*no + ni"}, {"K", "T_*ko + ki"}});
+    };
+    std::string s =
+        "tenfold 1\nkernel product(x: TYPE[X], y: TYPE[Y], r: f32[b,M,N], v: f32[N], out c: TO[OUT]) {\n";
+    s = replaced(s, {{"[X]", "[" + shape(x) + "]"},
+                     {"[Y]", "[" + shape(y) + "]"},
+                     {"[OUT]", shape(out)},
+                     {"[b,M,N]", "[" + shape("b,M,N") + "]"},
+                     {"[N]", "[" + shape("N") + "]"},
+                     {"TO", to}});
+    s += "  atom b in BATCH, mo in MB, mi in R_, no in NB, ni in C_, ko in KB, ki in T_\n  vector ni\n";
+    s += guard(m, rows, "R_*mo + mi") + guard(n, columns, "C_*no + ni") + guard(k, terms, "T_*ko + ki");
+    s += "  grid b, mo, no {\n    %c = fill f32[mi,ni] 0.0\n";
+    if (loop) s += "    for ko {\n";
+    s += fmt::format("    %x = load x[{}] : TYPE[{}]\n    %y = load y[{}] : TYPE[{}]\n", forms(x), axes(x),
+                     forms(y), axes(y));
+    s += before + fmt::format("    %c = contract {}, {} over ki : f32[mi,ni]\n", a, b);
+    if (loop) s += "    }\n";
+    s += after + fmt::format("    store c{} = {}\n  }}\n}}\n", forms(out), result);
+    if (!loop) s = replaced(s, {{"T_*ko + ki", "ki"}, {", ko in KB", ""}});
+    return {replaced(s, {{"TYPE", dtype},
+                         {"BATCH", number(batch)},
+                         {"R_", number(rows)},
+                         {"C_", number(columns)},
+                         {"T_", number(terms)},
+                         {"MB", blocks(m, rows)},
+                         {"NB", blocks(n, columns)},
+                         {"KB", blocks(k, terms)}})};
+  }
+};
+
+inline std::vector<KernelCase> matrix_products() {
+  const std::string epilogue = R"(    %v = load v[C_*no + ni] : f32[ni]
+    %r = load r[b, R_*mo + mi, C_*no + ni] : f32[mi,ni]
+    %0 = constant 0.0 : f32[]
+    %s = add %c, %v : f32[mi,ni]
+    %t = add %s, %r : f32[mi,ni]
+    %u = maximum %t, %0 : f32[mi,ni]
+    %z = convert %u dtype=bf16 : bf16[mi,ni]
+)";
+  const std::string widened = R"(    %xx = convert %x dtype=f32 : f32[mi,ki]
+    %yy = convert %y dtype=f32 : f32[ki,ni]
+)";
+  // What is made of x is not 0 beyond the last term.
+  const std::string mapped = R"(    %0 = constant 0.5 : TYPE[]
+    %w = add %x, %0 : TYPE[mi,ki]
+)";
+  // The columns are reduced too: that takes the sums through local memory.
+  const std::string reduced = R"(    %0 = constant 2.0 : f32[]
+    %s = mul %c, %0 : f32[mi,ni]
+    %q = reduce maximum %s over ni : f32[mi]
+    %u = sub %s, %q : f32[mi,ni]
+)";
+  std::vector<Product> all;
+  for (const char* dtype : {"f16", "bf16"}) {
+    all.push_back({.dtype = dtype});
+    for (const char* x : {"b, M, K", "b, K, M"})
+      for (const char* y : {"b, K, N", "b, N, K"})
+        all.push_back({.dtype = dtype, .batch = 2, .m = 40, .n = 72, .k = 88, .x = x, .y = y});
+    all.push_back({.dtype = dtype, .m = 37, .n = 45, .k = 51, .columns = 32});  // rows that are not aligned
+  }
+  all.push_back({.m = 70, .n = 130, .k = 100, .rows = 128, .columns = 128});
+  all.push_back({.k = 32});  // as many stages as turns, or more
+  all.push_back({.k = 192, .rows = 16, .columns = 32, .terms = 16});
+  all.push_back({.m = 96, .n = 90, .rows = 32, .columns = 96, .terms = 48});
+  all.push_back({.n = 72, .after = epilogue, .result = "%z", .to = "bf16"});
+  all.push_back({.k = 80, .before = widened, .a = "%xx", .b = "%yy"});
+  all.push_back({.k = 80, .a = "%y", .b = "%x"});
+  all.push_back({.k = 72, .before = mapped, .a = "%w"});
+  all.push_back({.after = reduced, .result = "%u"});
+  all.push_back({.out = "[M, b, N]"});
+  all.push_back({.k = 32, .loop = false});
+  all.push_back({.m = 50, .n = 51, .k = 24, .loop = false});
+  std::vector<KernelCase> cases;
+  for (const Product& p : all) cases.push_back(p.text());
+  return cases;
+}
+
 inline std::vector<KernelCase> all_kernel_cases(size_t stride = 1) {
   constexpr size_t kLong = 14;
   std::vector<KernelCase> all;

@@ -27,6 +27,7 @@ constexpr Seeded kSeeded[] = {
     {"ctext_barrier", "opencl_test", "OpenCl.Corpus"},
     {"ctext_reduce_lane", "opencl_test", "OpenCl.Corpus"},
     {"ctext_run_stride", "opencl_test", "OpenCl.RunsOfElementsAreOneAccess"},
+    {"ctext_stages", "ctext_test", "CudaOnHost.ProductsOnMatrixUnits"},
     {"disk_cache_foreign", "disk_cache_test", "DiskCacheTest.NeverGivesATruncatedOrForeignFile"},
     {"donate_other_elements", "compile_test", "Donate.OnlyWhereEachElementIsReadBeforeItIsWritten"},
     {"grad_accumulate", "random_llvm_test", "Part/RandomLlvm.GradientsAreQuotients/0"},

@@ -22,6 +22,8 @@ const Dialect kOpenCl{
     .run = 4,
     .load_run = "vstore4(vload4(0, {1}), 0, {0});",
     .store_run = "vstore4(vload4(0, {0}), 0, {1});",
+    .matrix = "",
+    .matrix_local = "",
     .offsets = true,
 };
 
@@ -83,6 +85,39 @@ template <class T> __device__ inline void store_run(const T* from, T* to) {
     .run = 4,
     .load_run = "load_run({0}, {1});",
     .store_run = "store_run({0}, {1});",
+    .matrix = R"(
+__device__ inline uint shared_address(const void* x) { return (uint)__cvta_generic_to_shared(x); }
+__device__ inline int run_length(long left) { return left < 0 ? 0 : left < 8 ? (int)left : 8; }
+__device__ inline void copy_run(ushort* to, const ushort* from, int count) {
+  if ((ulong)from % 16 == 0)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(2 * count)
+                 : "memory");
+  else
+    for (int i = 0; i < 8; ++i) to[i] = i < count ? from[i] : (ushort)0;
+}
+__device__ inline void end_stage() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int n> __device__ inline void await_stages() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+}
+__device__ inline void load_tiles(uint (&to)[4], const ushort* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+__device__ inline void load_tiles_transposed(uint (&to)[4], const ushort* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+#define MULTIPLY(name, type)                                                                                __device__ inline void name(float& c0, float& c1, float& c2, float& c3, const uint (&a)[4], uint b0,                                  uint b1) {                                                                      asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0, %1, %2, %3}, "                          "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                                           : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)                                                                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));                           }
+MULTIPLY(multiply_f16, "f16")
+MULTIPLY(multiply_bf16, "bf16")
+#undef MULTIPLY
+)",
+    .matrix_local = "__shared__ __align__(16) ",
     .offsets = false,
 };
 

@@ -25,7 +25,17 @@ struct Dialect {
   int run = 0;                  // consecutive elements that one access moves, of 16 bytes for f32; 0: no such
   std::string_view load_run;    // into the private array {0} from the address {1}
   std::string_view store_run;   // from the private array {0} to the address {1}
-  bool offsets = false;         // a buffer comes as a handle and an offset in elements, not as an address
+  // Matrix units, where a warp has one; empty: it has none. The functions that matrix.cc calls:
+  //   copy_run(to, from, count)            eight numbers of 16 bits into local memory, of which the first
+  //                                        `count` exist, beside what goes on until await_stages
+  //   run_length(left)                     `left` as such a count
+  //   end_stage(), await_stages<n>()       all but the last n stages of copies have come
+  //   load_tiles(to, row)                  four tiles of 8 by 8: item i names row i % 8 of tile i / 8, and
+  //   gets load_tiles_transposed(to, row)       elements 2*(i % 4), + 1 of row i / 4 (column, transposed) of
+  //   each multiply_f16 | multiply_bf16(c.., a, b..)   16 by 8 sums, of 16 products each
+  std::string_view matrix;
+  std::string_view matrix_local;  // before the type of what those read: aligned to 16 bytes
+  bool offsets = false;           // a buffer comes as a handle and an offset in elements, not as an address
 };
 
 extern const Dialect kOpenCl;

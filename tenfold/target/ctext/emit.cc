@@ -59,22 +59,25 @@ void Writer::write_head(const std::string& body) {
   struct Block {
     std::string name, type;
     int64_t elements, bytes;
-    bool local = true;
+    bool local = true, staged = false;
   };
   std::vector<Block> blocks;
   for (size_t v = 0; v < k.values.size(); ++v)
     if (shared_[v]) {
-      const int64_t n = std::max<int64_t>(points(k.values[v].axes), 1);
+      const auto staged = staged_.find(static_cast<ValueId>(v));
+      const bool stays = staged != staged_.end();
+      const int64_t n =
+          stays ? staged->second.elements(*this) * stages_ : std::max<int64_t>(points(k.values[v].axes), 1);
       blocks.push_back({value_names_[v], memory_type_name(k.values[v].dtype), n,
-                        (n * size_of(k.values[v].dtype) + 63) / 64 * 64});
+                        (n * size_of(k.values[v].dtype) + 63) / 64 * 64, true, stays});
     }
   int64_t bytes = uses_flag_ ? 64 : 0;
   for (const std::string& type : trees_) bytes += items_ * (type.ends_with("2") ? 16 : 8);
   for (const Block& b : blocks) bytes += b.bytes;
   while (bytes > limits_.local_bytes) {
-    const auto most =
-        std::ranges::max_element(blocks, {}, [](const Block& b) { return b.local ? b.bytes : -1; });
-    if (most == blocks.end() || !most->local) break;
+    const auto most = std::ranges::max_element(
+        blocks, {}, [](const Block& b) { return b.local && !b.staged ? b.bytes : -1; });
+    if (most == blocks.end() || !most->local || most->staged) break;
     most->local = false;
     bytes -= most->bytes;
     function.workspace_bytes += most->bytes;
@@ -93,7 +96,9 @@ void Writer::write_head(const std::string& body) {
   text += fmt::format("{} {}({}) {{\n", fmt::format(fmt::runtime(d.kernel), items_), name_,
                       fmt::join(parameters, ", "));
   for (const Block& b : blocks)
-    if (b.local) text += fmt::format("  {}{} {}[{}];\n", d.local, b.type, b.name, b.elements);
+    if (b.local)
+      text +=
+          fmt::format("  {}{} {}[{}];\n", b.staged ? d.matrix_local : d.local, b.type, b.name, b.elements);
   for (const std::string& type : trees_)
     text += fmt::format("  {}{} tree_{}[{}];\n", d.local, type, type, items_);
   if (uses_flag_) text += fmt::format("  {}int flag;\n", d.local);
@@ -107,6 +112,11 @@ void Writer::write_head(const std::string& body) {
   if (body.find("item") != std::string::npos || !top_lanes_.empty())
     text += fmt::format("  const int item = {};\n", d.item);
   for (const AtomId a : top_lanes_) text += fmt::format("  const int {} = item;\n", atom_names_[a]);
+  if (rows_ >= 0)
+    text += fmt::format(
+        "  const int lane = item % {0}, warp = item / {0};\n"
+        "  const int warp_row = warp / {1} * {2}, warp_column = warp % {1} * {3};\n",
+        d.warp, warps_across_, warp_rows_, warp_columns_);
   if (d.offsets)
     for (const std::string& n : arg_names_) text += fmt::format("  {0} += {0}_at;\n", n);
   std::vector<AtomId> grid;
@@ -145,9 +155,11 @@ File emit(std::span<const tile::Kernel* const> kernels, std::span<const std::str
   Math math(dialect, limits.arithmetic);
   File file;
   std::string all;
+  bool matrix = false;
   for (size_t i = 0; i < kernels.size(); ++i) {
     Writer writer(*kernels[i], names[i], dialect, limits, math);
     writer.run();
+    matrix = matrix || writer.uses_matrix();
     if (math.uses_f64() && !limits.arithmetic.f64)
       throw DeviceError(
           fmt::format("kernel {} computes in f64, which the device does not have: convert to f32 before",
@@ -157,6 +169,7 @@ File emit(std::span<const tile::Kernel* const> kernels, std::span<const std::str
   }
   file.text = std::string(dialect.head);
   if (math.uses_f64()) file.text += dialect.head_f64;
+  if (matrix) file.text += dialect.matrix;
   for (const std::string& helper : math.helper_order()) file.text += "\n" + math.helpers().at(helper);
   file.text += all;
   return file;

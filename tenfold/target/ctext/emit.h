@@ -6,6 +6,11 @@
 // its private variables. A value that another item reads lies in local memory, and so does scratch. A value
 // without a lane axis is computed by every item alike.
 //
+// A product that matrix units run (tile/matrix.h; Dialect::matrix) has its result in fragments: along rows
+// and columns, an item owns what the unit gives it. Whatever else has both axes is laid out alike, so that an
+// epilogue stays in registers. Its operands lie in local memory, in rows a little apart; where a loop only
+// loads and multiplies, they come in stages, copied ahead of their use.
+//
 // Branches and loops are the same for the whole group, so that items may meet anywhere, but for votes and
 // while loops whose bodies concern each item alone. A reduction along the lane axis is the tree that
 // tile/program.h states; where the dialect has warps, its steps across them are taken by every warp alike
@@ -26,6 +31,7 @@ namespace tenfold::ctext {
 struct Limits {
   int items = 256;                 // of a work-group; a power of two
   int64_t local_bytes = 32 << 10;  // of a work-group
+  bool matrix = false;             // its warps have the dialect's matrix units
   Arithmetic arithmetic;
 };
 

@@ -16,7 +16,9 @@ const std::set<std::string_view> kReserved = {
     "frexp",    "barrier",     "image2d_t", "event_t",   "sampler_t", "pipe",      "new",        "delete",
     "class",    "template",    "typename",  "namespace", "operator",  "read_only", "write_only", "tree",
     "slice",    "part",        "strand",    "partner",   "first",     "other",     "i",          "NAN",
-    "INFINITY", "M_PI",        "half_step", "asm",       "and",       "or",        "not"};
+    "lane",     "warp",        "turn",      "slot",      "step",      "run",       "left",       "right",
+    "warp_row", "warp_column", "INFINITY",  "M_PI",      "half_step", "asm",       "and",        "or",
+    "not"};
 
 }  // namespace
 

@@ -11,6 +11,7 @@ std::string Writer::loop_head(const Loop& l) const {
 }
 
 void Writer::write_loop(const Loop& l) {
+  if (pipelined_.contains(&l)) return write_pipeline(l);
   const bool is_while = l.go.value >= 0, each_alone = is_while && alone(l);
   const Touched t = touched(l);
   const std::set<int> reads = reads_, writes = writes_;
@@ -118,7 +119,7 @@ std::string Writer::vote(const Operand& mask, bool each_alone) {
   touch(mask, lane_of(mask), t);
   sync(t);
   const std::string mine = own_vote(mask);
-  if (lane_of(mask) < 0 || items_ == 1 || each_alone) return mine;
+  if (lane_of(mask) == kAlike || items_ == 1 || each_alone) return mine;
   uses_flag_ = true;
   if (reads_.contains(kFlag)) meet();
   line("if (item == 0) flag = 0;");

@@ -6,6 +6,7 @@
 namespace tenfold::ctext {
 
 AtomId Writer::lane_of(std::span<const AtomId> axes) const {
+  if (rows_ >= 0 && contains(axes, rows_) && contains(axes, columns_)) return kFragments;
   if (k.vector >= 0 && contains(axes, k.vector) && extent(k.vector) > 1) return k.vector;
   if (points(axes) <= kUniformPoints) return -1;
   for (const AtomId a : k.vectors)
@@ -28,7 +29,8 @@ AtomId Writer::lane_of(const Stmt& s) const {
 
 AtomId Writer::lane_of(const Operand& o) const {
   const AtomId own = lane_[o.value];
-  if (o.at.empty() || own < 0) return own;
+  if (o.at.empty()) return own;
+  if (own < 0) return kAlike;
   const auto& axes = value(o.value).axes;
   const Form& f = o.at[static_cast<size_t>(std::ranges::find(axes, own) - axes.begin())];
   return f.is_atom() && !loop_atoms_.contains(f.terms[0].atom) ? f.terms[0].atom : -1;
@@ -36,8 +38,8 @@ AtomId Writer::lane_of(const Operand& o) const {
 
 bool Writer::crosses(const Operand& o, AtomId lane) const {
   const AtomId own = lane_[o.value];
-  if (own < 0 || value(o.value).scratch) return false;
-  if (o.at.empty()) return own != lane;
+  if (own == kAlike || value(o.value).scratch) return false;
+  if (o.at.empty() || own == kFragments) return own != lane || !o.at.empty();
   const auto& axes = value(o.value).axes;
   const Form& f = o.at[static_cast<size_t>(std::ranges::find(axes, own) - axes.begin())];
   return !(f.is_atom() && f.terms[0].atom == lane);
@@ -53,6 +55,7 @@ void Writer::prepare() {
   const size_t values = k.values.size();
   bound_.assign(k.atoms.size(), false);
   for (const AtomId a : k.grid) bound_[a] = true;
+  find_products();
   shared_.assign(values, false);
   uses_.assign(values, 0);
   is_variable_.assign(values, false);
@@ -82,9 +85,9 @@ void Writer::prepare() {
       [&](const Stmt& s) {
         if (s.op == Op::constant) literal_[s.result] = &s;
         if (defines_variable(s.op)) is_variable_[s.result] = true;
-        const bool tree = along_lanes(s);
+        const bool apart = along_lanes(s) || is_product(s);
         for (const Operand& o : s.operands) {
-          if (tree)
+          if (apart)
             ++uses_[o.value];
           else
             use(o, lane_of(s));
@@ -97,7 +100,7 @@ void Writer::prepare() {
           use(o, lane_of(o));
       });
   for (size_t v = 0; v < values; ++v) {
-    if (k.values[v].scratch) shared_[v] = true;
+    if (k.values[v].scratch || staged_.contains(static_cast<ValueId>(v))) shared_[v] = true;
     if (literal_[v]) shared_[v] = false;
   }
   find_owned();
@@ -136,7 +139,7 @@ void Writer::find_items() {
       },
       [](const Operand&, ValueId) {});
   const bool has_vector = k.vector >= 0 && std::ranges::count(lane_, k.vector) > 0;
-  if (has_vector) most = extent(k.vector);
+  if (has_vector || rows_ >= 0) most = extent(k.vector);
   items_ = static_cast<int>(
       std::min<int64_t>(limits_.items, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(most)))));
 }

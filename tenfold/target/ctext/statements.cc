@@ -84,7 +84,9 @@ std::string Writer::subscripts(const Operand& o) const {
     const AtomId a = v.axes[i];
     if (single(a)) continue;
     const Form f = place(o, i);
-    if (a != lane_[o.value]) {
+    if (in_fragments(a, lane_[o.value])) {
+      out += fmt::format("[{}_part]", atom_names_[f.terms[0].atom]);
+    } else if (a != lane_[o.value]) {
       out += fmt::format("[{}]", clamped(f, extent(a)));
     } else if (share(a) > 1) {
       out += fmt::format("[{}_part]", atom_names_[f.terms[0].atom]);
@@ -97,8 +99,11 @@ std::string Writer::flat(ValueId v, const Forms& forms) const {
   Form index;
   Dim stride = 1;
   const auto& axes = value(v).axes;
-  for (size_t i = axes.size(); i-- > 0; stride *= k.atoms[axes[i]].extent)
+  const auto staged = staged_.find(v);
+  for (size_t i = axes.size(); i-- > 0; stride *= k.atoms[axes[i]].extent) {
+    if (staged != staged_.end()) stride = axes[i] == staged->second.outer ? staged->second.pitch : 1;
     if (!single(axes[i])) index = sum(index, forms[i], stride);
+  }
   sort_terms(index);
   return form_text(index);
 }
@@ -162,7 +167,9 @@ std::string Writer::dimensions(ValueId v) const {
   std::string out;
   for (const AtomId a : value(v).axes)
     if (!single(a) && (a != lane_[v] || share(a) > 1))
-      out += fmt::format("[{}]", a == lane_[v] ? share(a) : std::max<int64_t>(extent(a), 1));
+      out += fmt::format("[{}]", a == lane_[v]               ? share(a)
+                                 : in_fragments(a, lane_[v]) ? fragments(a)
+                                                             : std::max<int64_t>(extent(a), 1));
   return out;
 }
 
@@ -174,9 +181,13 @@ void Writer::declare(ValueId v) {
 
 void Writer::define(ValueId v, const std::string& text_of) {
   if (shared_[v]) {
-    const std::string to = fmt::format("{}[{}] = {};", value_names_[v], flat(v, places({v, {}})),
-                                       math_.to_memory(text_of, value(v).dtype));
-    const bool all = extent(lane_[v]) % items_ == 0;
+    std::string x = math_.to_memory(text_of, value(v).dtype);
+    // Where there is no term, the product takes in nothing.
+    if (const auto staged = staged_.find(v); staged != staged_.end() && !staged->second.load)
+      if (const auto exists = conditions(value(v).axes, kAlike); !exists.empty())
+        x = fmt::format("{} ? {} : 0", fmt::join(exists, " && "), x);
+    const std::string to = fmt::format("{}[{}] = {};", value_names_[v], flat(v, places({v, {}})), x);
+    const bool all = lane_[v] < 0 || extent(lane_[v]) % items_ == 0;
     if (all)
       line("{}", to);
     else
@@ -193,8 +204,13 @@ void Writer::define(ValueId v, const std::string& text_of) {
 void Writer::open_loops(std::span<const AtomId> loops, AtomId lane) {
   for (const AtomId a : loops) {
     const std::string& n = atom_names_[a];
-    if (!d.unroll.empty() && (a == lane ? share(a) : extent(a)) <= kUnrolled) line("{}", d.unroll);
-    if (a == lane) {
+    const bool fragment = in_fragments(a, lane);
+    if (!d.unroll.empty() && (fragment || (a == lane ? share(a) : extent(a)) <= kUnrolled))
+      line("{}", d.unroll);
+    if (fragment) {
+      open(fmt::format("for (int {0}_part = 0; {0}_part < {1}; ++{0}_part)", n, fragments(a)), n);
+      line("const int {} = {};", n, fragment_text(a));
+    } else if (a == lane) {
       open(fmt::format("for (int {0}_part = 0; {0}_part < {1}; ++{0}_part)", n, share(a)), n);
       if (run_ > 1)
         line("const int {0} = {1}*item + {0}_part;", n, run_);
@@ -215,7 +231,13 @@ void Writer::close_loops(std::span<const AtomId> loops) {
 void Writer::write_body(const tile::Body& body) {
   for (size_t i = 0; i < body.size();) {
     if (const Stmt* s = stmt_of(body[i])) {
-      if (s->op == Op::constant) {
+      if (s->op == Op::constant || passed_.contains(s->result)) {
+        ++i;
+      } else if (is_product(*s)) {
+        Touched t;
+        touch(*s, t);
+        sync(t);
+        multiply(*s, false);
         ++i;
       } else if (along_lanes(*s)) {
         reduce_lanes(*s);
@@ -252,8 +274,8 @@ size_t Writer::write_run(const tile::Body& body, size_t first) {
   size_t end = first;
   for (; end < body.size(); ++end) {
     const Stmt* s = stmt_of(body[end]);
-    if (!s || along_lanes(*s)) break;
-    if (s->op == Op::constant) continue;
+    if (!s || along_lanes(*s) || is_product(*s)) break;
+    if (s->op == Op::constant || passed_.contains(s->result)) continue;
     const std::vector<AtomId> own = loops_of(axes_of(*s), lane_of(*s));
     if (lane_of(*s) != lane || std::set<AtomId>(own.begin(), own.end()) != key) break;
     const bool apart = std::ranges::any_of(s->operands, [&](const Operand& o) {
@@ -328,7 +350,7 @@ void Writer::statement(const Stmt& s, bool may_inline) {
         return line("{}[{}_part] = {};", run->second, atom_names_[lane],
                     bare(math_.to_memory(in(0), k.args[s.arg].dtype)));
       std::vector<std::string> when = exists;
-      if (lane < 0 && items_ > 1) when.insert(when.begin(), "item == 0");
+      if (lane == kAlike && items_ > 1) when.insert(when.begin(), "item == 0");
       const std::string condition = named(when), x = in(0);
       return line("{}{}[{}] = {};", condition.empty() ? "" : "if (" + condition + ") ", arg_names_[s.arg],
                   address(s), bare(math_.to_memory(x, k.args[s.arg].dtype)));
@@ -371,7 +393,7 @@ void Writer::statement(const Stmt& s, bool may_inline) {
     case Op::read: return define(s.result, shared_element(s.source, s.forms, lane, exists));
     case Op::write: {
       std::vector<std::string> when = exists;
-      if (lane < 0 && items_ > 1) when.insert(when.begin(), "item == 0");
+      if (lane == kAlike && items_ > 1) when.insert(when.begin(), "item == 0");
       const std::string condition = named(when), x = in(0);
       return line("{}{}[{}] = {};", condition.empty() ? "" : "if (" + condition + ") ",
                   value_names_[s.result], flat(s.result, s.forms),

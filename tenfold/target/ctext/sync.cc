@@ -15,7 +15,11 @@ void Writer::touch(const Operand& o, AtomId lane, Touched& t) const {
 }
 
 void Writer::touch(const Stmt& s, Touched& t) const {
-  if (s.op == Op::constant) return;
+  if (s.op == Op::constant || passed_.contains(s.result)) return;
+  if (const auto p = products_.find(&s); p != products_.end()) {
+    t.reads.insert({p->second.a, p->second.b});
+    return;
+  }
   if (along_lanes(s)) {
     t.reads.insert(kTree);
     t.writes.insert(kTree);
@@ -54,7 +58,7 @@ Writer::Touched Writer::touched(const Loop& l) const {
 Writer::Touched Writer::vote_touches(const Operand& mask, bool group) const {
   Touched t;
   touch(mask, lane_of(mask), t);
-  if (group && lane_of(mask) >= 0) {
+  if (group && lane_of(mask) != kAlike) {
     t.reads.insert(kFlag);
     t.writes.insert(kFlag);
   }
@@ -115,11 +119,11 @@ bool Writer::carries_inside(const tile::Body& body, const std::set<ValueId>& def
 }
 
 bool Writer::alone(const If& c) const {
-  return lane_of(c.mask) >= 0 && !crosses(c.mask, lane_of(c.mask)) && alone(c.body);
+  return lane_of(c.mask) != kAlike && !crosses(c.mask, lane_of(c.mask)) && alone(c.body);
 }
 
 bool Writer::alone(const Loop& l) const {
-  if (lane_of(l.go) < 0 || crosses(l.go, lane_of(l.go)) || !alone(l.condition) || !alone(l.body))
+  if (lane_of(l.go) == kAlike || crosses(l.go, lane_of(l.go)) || !alone(l.condition) || !alone(l.body))
     return false;
   return std::ranges::all_of(l.carries, [&](const tile::Carry& c) {
     return !shared_[c.variable] && !crosses(c.next, lane_[c.variable]) && lane_[c.variable] == lane_of(l.go);

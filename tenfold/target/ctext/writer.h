@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tenfold/target/ctext/emit.h"
+#include "tenfold/tile/matrix.h"
 
 namespace tenfold::ctext {
 
@@ -25,6 +26,10 @@ inline constexpr size_t kInlined = 40;         // characters of an expression th
 inline constexpr int64_t kUnrolled = 16;       // turns of a loop over an item's own elements
 inline constexpr int64_t kRunItems = 32;       // of a group at least, where each owns a run of elements
 inline constexpr int64_t kNarrow = int64_t{1} << 31;
+
+// In place of a lane axis: every item has all of a value; or it has the fragments of rows and columns that
+// matrix units give it.
+inline constexpr AtomId kAlike = -1, kFragments = -2;
 
 // What items share, beside values: objects of the hazard analysis.
 inline constexpr int kTree = -1, kFlag = -2;
@@ -77,6 +82,7 @@ class Writer {
   std::string text;
   Function function;
   void run();
+  bool uses_matrix() const { return !products_.empty(); }
 
  private:
   const tile::Kernel& k;
@@ -88,7 +94,7 @@ class Writer {
   int items_ = 1;
   int run_ = 1;                                    // consecutive elements that an item owns
   std::map<const Stmt*, std::string> run_arrays_;  // what one access moves, where the statement is open
-  std::vector<AtomId> lane_;                       // by value; -1: every item has all of it
+  std::vector<AtomId> lane_;                       // by value; or kAlike, kFragments
   std::vector<std::string> value_names_;           // by value
   std::vector<std::string> atom_names_, arg_names_;
   std::vector<bool> shared_;          // by value: lies in local memory (or the workspace)
@@ -113,6 +119,40 @@ class Writer {
     std::string counter;                            // of the loop that this scope is the body of
   };
   std::vector<Scope> scopes_;
+
+  // ---- products that matrix units run: matrix.cc
+
+  // How an operand lies in local memory: rows of `inner`, `pitch` elements apart, several times where it
+  // comes in stages.
+  struct Staged {
+    AtomId outer, inner;
+    int64_t pitch;
+    const Stmt* load;  // that eight elements at a time may take the place of
+    int64_t elements(const Writer& w) const { return w.extent(outer) * pitch; }
+  };
+  std::map<const Stmt*, tile::MatrixProduct> products_;
+  std::map<ValueId, Staged> staged_;
+  std::set<ValueId> passed_;              // conversions that only products would read
+  std::map<const Loop*, int> pipelined_;  // loops that load and multiply, and in how many stages
+  int stages_ = 1;
+  AtomId rows_ = -1, columns_ = -1;  // of the results
+  int64_t warp_rows_ = 0, warp_columns_ = 0, warps_across_ = 1;
+  void find_products();
+  bool fragments_only(ValueId result) const;
+  bool spread_over_warps();
+  Staged staged(ValueId v, const Stmt* made) const;
+  bool copies(const Stmt& s, AtomId inner) const;
+  void find_pipelines(const tile::Body& body);
+  bool may_pipeline(const Loop& l) const;
+  bool is_product(const Stmt& s) const { return products_.contains(&s); }
+  bool in_fragments(AtomId a, AtomId lane) const {
+    return lane == kFragments && (a == rows_ || a == columns_);
+  }
+  int64_t fragments(AtomId a) const { return a == rows_ ? warp_rows_ / 8 : warp_columns_ / 4; }
+  std::string fragment_text(AtomId a) const;  // where the part of an item lies along the axis
+  void copy_stage(const Loop& l, const std::string& turn);
+  void write_pipeline(const Loop& l);
+  void multiply(const Stmt& s, bool in_stages);
 
   // ---- text: emit.cc
 

@@ -12,6 +12,13 @@ namespace tenfold::cuda {
 // registers than a block of twice the items.
 inline const ctext::Limits kLimits{.items = 512, .local_bytes = 48 << 10, .arithmetic = {}};
 
+// With what the GPU's warps have beside: matrix units for f16 and bf16 with sums in f32, from 8.0 on.
+inline ctext::Limits limits(int capability) {
+  ctext::Limits limits = kLimits;
+  limits.matrix = capability >= 80;
+  return limits;
+}
+
 struct Image {
   std::string binary;  // a cubin; PTX for a GPU that this NVRTC does not know
   std::string log;     // what ptxas says about registers and spills; empty from the cache

@@ -516,7 +516,10 @@ void CudaDevice::replay(std::shared_ptr<void>& kept, std::span<const int64_t> ke
 class CudaTarget final : public ctext::TextTarget {
  public:
   CudaTarget(int index, const Driver& cu, const Facts& facts)
-      : TextTarget(ctext::kCuda), device_(index, cu, facts), facts_(facts) {
+      : TextTarget(ctext::kCuda),
+        device_(index, cu, facts),
+        facts_(facts),
+        limits_(cuda::limits(facts.capability)) {
     int version = 0;
     cu.cuDriverGetVersion(&version);
     description_ = fmt::format("{}: compute capability {}.{}, {} units, {} MiB, driver for CUDA {}.{}",
@@ -530,7 +533,7 @@ class CudaTarget final : public ctext::TextTarget {
   std::string_view machine() const override { return facts_.capability == 90 ? "h200" : "gpu"; }
 
  private:
-  const ctext::Limits& limits() const override { return kLimits; }
+  const ctext::Limits& limits() const override { return limits_; }
 
   std::shared_ptr<void> build(const std::string& text, const std::string& first_kernel) override {
     const Image image = cuda::compile(text, facts_.capability, first_kernel);
@@ -555,6 +558,7 @@ class CudaTarget final : public ctext::TextTarget {
 
   CudaDevice device_;
   Facts facts_;
+  ctext::Limits limits_;
   std::string description_;
 };
 
