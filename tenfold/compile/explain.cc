@@ -7,6 +7,7 @@
 
 #include "tenfold/compile/page.h"
 #include "tenfold/ir/text.h"
+#include "tenfold/tile/matrix.h"
 
 namespace tenfold::compile {
 namespace {
@@ -21,6 +22,10 @@ std::string bytes_text(double bytes) {
 std::string seconds_text(double s) {
   if (s < 1e-3) return fmt::format("{:.2f} us", s * 1e6);
   return s < 1 ? fmt::format("{:.2f} ms", s * 1e3) : fmt::format("{:.2f} s", s);
+}
+
+std::string matrix_text(const LaunchCost& k) {
+  return k.matrix > 0 ? fmt::format(", {:.4g} of them multiplications on matrix units", k.matrix) : "";
 }
 
 std::string bound_of(const plan::Cost& cost) {
@@ -56,6 +61,7 @@ void add_steps(const std::vector<plan::Step>& steps, double times, Explanation& 
           .bytes_written = launch->cost.bytes_written,
           .touched = static_cast<double>(traffic.counts.bytes_read + traffic.counts.bytes_written),
           .scratch = static_cast<double>(traffic.counts.scratch_bytes),
+          .matrix = machine.matrix_rate > 0 ? tile::matrix_work(*launch->kernel) : 0,
           .flops = launch->cost.flops,
           .seconds = launch->cost.seconds,
           .bound = bound_of(launch->cost),
@@ -136,7 +142,7 @@ std::string Explanation::str() const {
     if (!k.axes.empty()) out += fmt::format("  axes       {}\n", k.axes);
     out += fmt::format("  memory     {:.0f} read, {:.0f} written\n", k.bytes_read, k.bytes_written);
     out += fmt::format("  cache      {:.0f} loaded and stored, {:.0f} in scratch\n", k.touched, k.scratch);
-    out += fmt::format("  operations {:.4g}\n", k.flops);
+    out += fmt::format("  operations {:.4g}{}\n", k.flops, matrix_text(k));
     out += fmt::format("  bound by   {}; {}\n", k.bound, seconds_text(k.seconds));
   }
   if (!notes.empty()) out += "\n";

@@ -16,6 +16,7 @@ struct LaunchCost {
   double bytes_written = 0;
   double touched = 0;  // loaded and stored by the kernel, wherever from
   double scratch = 0;  // read and written in scratch memory
+  double matrix = 0;   // of flops, multiplications that matrix units do
   double flops = 0;
   double seconds = 0;      // predicted, each time
   std::string bound;       // "memory" or "arithmetic", and "serial" if it is not worth a fork

@@ -16,9 +16,11 @@
 #include "tenfold/plan/alike.h"
 #include "tenfold/plan/loops.h"
 #include "tenfold/plan/lower.h"
+#include "tenfold/plan/matrix.h"
 #include "tenfold/plan/online.h"
 #include "tenfold/plan/pack.h"
 #include "tenfold/rewrite/simplify.h"
+#include "tenfold/tile/matrix.h"
 
 namespace tenfold::plan {
 namespace {
@@ -52,11 +54,12 @@ double bytes_of(const Cost& c) { return c.bytes_read + c.bytes_written; }
 // Registers of the largest value that is not kept in scratch.
 double tile_vectors(const tile::Kernel& kernel, const tile::Machine& m) {
   double most = 0;
+  const bool matrix = m.matrix_rate > 0 && tile::matrix_work(kernel) > 0;  // spread along two axes
   for (const tile::Value& v : kernel.values) {
-    double vectors = v.scratch ? 0 : 1;
+    double vectors = v.scratch ? 0 : matrix ? 4.0 / m.vector_bytes : 1;
     for (const AtomId a : v.axes) {
       const double n = static_cast<double>(kernel.atoms[a].extent.hint());
-      vectors *= a == kernel.vector ? std::ceil(n * 4 / m.vector_bytes) : n;
+      vectors *= a == kernel.vector && !matrix ? std::ceil(n * 4 / m.vector_bytes) : n;
     }
     most = std::max(most, vectors);
   }
@@ -86,10 +89,12 @@ Cost cost_of(const tile::Kernel& kernel, const tile::Machine& m) {
   const double far = moved + (around ? 0 : t.memory_written);
   c.memory_seconds = (near ? moved / m.shared_bandwidth : far / m.memory_bandwidth) +
                      std::max(0.0, touched - moved) / m.cache_bandwidth;
-  double flops = t.counts.flops - (1 - kTaken) * t.voted;
+  const double matrix = m.matrix_rate > 0 ? tile::matrix_work(kernel) : 0;
+  double flops = t.counts.flops - matrix - (1 - kTaken) * t.voted;
   if (t.grouped > 0)  // by fours or by twos, as the axis has them
     flops -= t.grouped * (1 - 1 / tile::group_speed(m, kernel.atoms[kernel.vectors[0]].extent.value()));
-  c.compute_seconds = flops / m.scalar_rate * (lanes / width / side) + t.gathered * kGather / m.scalar_rate;
+  c.compute_seconds = flops / m.scalar_rate * (lanes / width / side) + t.gathered * kGather / m.scalar_rate +
+                      (matrix > 0 ? matrix / m.matrix_rate : 0);
   double work = std::max(c.memory_seconds, c.compute_seconds) +
                 kExposed * std::min(c.memory_seconds, c.compute_seconds) + t.issued * m.issue / lanes;
   c.serial = work < m.serial_limit || units < 2;
@@ -372,6 +377,7 @@ class Planner {
         for (const Packing& p : packings(flat_, all, axes, machine_, vectors)) attempt_on(p.all, p.choice);
         if (best.fits) break;  // else what is kept of narrower tiles may fit
       }
+      for (const Choice& c : matrix_tiles(flat_, all, axes, machine_)) attempt(c);
       if (streams(all, axes))
         if (const auto p = by_pieces(flat_, all, axes, machine_, 4)) {
           best = {};

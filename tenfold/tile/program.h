@@ -151,7 +151,8 @@ enum class Op : uint8_t {
   contract,  // variable += sum over the axes `over` of operand[0] * operand[1], each step one fma in the
              // variable's dtype (operands are converted to it), in ascending order, the last of `over`
              // fastest; f16 and bf16: fma in f32, then rounded. Of bf16 added in f32 over an axis of
-             // Kernel::vectors a target may take the second of each two first, and denormals as zero
+             // Kernel::vectors a target may take the second of each two first, and denormals as zero; a
+             // matrix unit adds several terms at once (tile/matrix.h)
   read,      // result[axes] = scratch value `source` at `forms` (one per axis of it)
   write,     // scratch value `result` at `forms` = operand[0]
 };

@@ -15,7 +15,11 @@
 #include <gtest/gtest.h>
 
 #include "tenfold/base/error.h"
+#include "tenfold/ir/build.h"
+#include "tenfold/plan/plan.h"
+#include "tenfold/rewrite/simplify.h"
 #include "tenfold/target/ctext/emit.h"
+#include "tenfold/tile/matrix.h"
 
 #include "host_cuda.h"
 #include "kernel_cases.h"
@@ -115,6 +119,10 @@ class CudaOnHost : public ::testing::Test {
     dlclose(handle);
   }
 
+  static Limits cuda_limits() {
+    return {.items = 512, .local_bytes = 48 << 10, .matrix = true, .arithmetic = {}};
+  }
+
   static void roughen(Array& a) {
     std::mt19937 random(1);
     std::uniform_real_distribution<double> real(-2, 2);
@@ -178,14 +186,44 @@ kernel rows(x: f32[3,N,2], out s: f32[3], out t: f32[3,2], out y: f32[3,N]) {
 // Products of f16 and bf16 as matrix units run them: every order of the operands, ragged ends, batches, an
 // epilogue in fragments, maps before and after, one to four stages, and what is not in a loop.
 TEST_F(CudaOnHost, ProductsOnMatrixUnits) {
-  const Limits limits{.items = 512, .local_bytes = 48 << 10, .matrix = true, .arithmetic = {}};
   for (const auto& c : testing::matrix_products()) {
     const tile::Kernel k = tile::parse_kernel(c.text);
-    add(k, c, limits);
+    add(k, c, cuda_limits());
     EXPECT_THAT(entries_.back().text, HasSubstr("multiply_")) << c.text;
     // The same text, where there are no such units.
     add(k, c, {.items = 128, .local_bytes = 48 << 10, .arithmetic = {}});
     EXPECT_THAT(entries_.back().text, ::testing::Not(HasSubstr("multiply_")));
+  }
+  run();
+}
+
+// What the planner makes of products in tiles that matrix units run, as it is written for larger ones.
+TEST_F(CudaOnHost, PlannedProducts) {
+  using namespace build;
+  const auto in = [](int64_t i, Dtype d, Shape s) { return parameter(i, {d, std::move(s)}); };
+  const auto run_on_units = [&](Nodes inputs, NodeRef result, const char* loops) {
+    const Graph graph = widen({std::move(inputs), {std::move(result)}, {}}, false);
+    plan::Options options;
+    options.loops = {{"", loops}};
+    const plan::Plan p = plan::make_plan(graph, tile::machine("h200"), options);
+    ASSERT_EQ(p.steps.size(), 1u);
+    const tile::Kernel& k = *std::get<plan::Launch>(p.steps[0].what).kernel;
+    EXPECT_GT(tile::matrix_work(k), 0) << tile::print(k);
+    add(k, {tile::print(k)}, cuda_limits());
+    EXPECT_THAT(entries_.back().text, HasSubstr("multiply_")) << tile::print(k);
+  };
+  for (const Dtype d : {Dtype::f16, Dtype::bf16}) {
+    const NodeRef x = in(0, d, {100, 72}), w = in(1, d, {72, 90}), t = in(1, d, {90, 72}), v = in(2, d, {90});
+    run_on_units({x, w}, contract(x, w, "mk,kn->mn"), "I J k | i64 k32 j64");
+    run_on_units({x, w}, contract(x, w, "mk,kn->mn", Dtype::f32), "I J k | i16 k32 j64");
+    run_on_units({x, t}, contract(x, t, "mk,nk->nm"), "I J k | i64 k32 j128");
+    run_on_units({x, w, v},
+                 map("maximum", {contract(x, w, "mk,kn->mn") + broadcast(v, {100, 90}, {1}),
+                                 full(Scalar(0.0), {d, {100, 90}})}),
+                 "I J k | i64 k32 j64");
+    const NodeRef a = in(0, d, {3, 40, 24}), b = in(1, d, {3, 50, 24});
+    run_on_units({a, b}, contract(a, b, "bmk,bnk->bmn", Dtype::f32), "I J K l | j64 l32 k64");
+    run_on_units({a, b}, contract(map("abs", {a}), b, "bmk,bnk->mbn"), "I J K l | i64 l32 k64");
   }
   run();
 }

@@ -15,6 +15,7 @@
 
 #include "tenfold/base/error.h"
 #include "tenfold/compile/compile.h"
+#include "tenfold/compile/explain.h"
 #include "tenfold/env/rollout.h"
 #include "tenfold/generated/ops.h"
 #include "tenfold/lang/jit.h"
@@ -238,6 +239,24 @@ TEST_F(Cuda, RandomGraphs) {
   }
   EXPECT_GT(planned().size(), static_cast<size_t>(graphs));
   compile(planned());
+}
+
+TEST_F(Cuda, PlannedProducts) {
+  const auto product = [](int64_t m, int64_t k, int64_t n, Dtype d) {
+    planned().clear();
+    const auto in = [&](int64_t i, Shape s) { return build::parameter(i, {d, std::move(s)}); };
+    const NodeRef x = in(0, {m, k}), w = in(1, {k, n});
+    compile::Options options;
+    options.device = "paper:0";
+    return compile::explain(compile::compile({{x, w}, {build::contract(x, w, "mk,kn->mn")}, {}}, options));
+  };
+  const auto large = product(4096, 4096, 4096, Dtype::bf16);
+  EXPECT_THAT(large.str(), HasSubstr("6.872e+10 of them multiplications on matrix units"));
+  EXPECT_EQ(large.kernels.at(0).loops, "I J k | i128 k32 j128");
+  compile(planned());
+  EXPECT_EQ(stack_, 0);
+  EXPECT_EQ(product(512, 512, 512, Dtype::f16).kernels.at(0).loops, "I J k | i64 k32 j64");
+  EXPECT_THAT(product(512, 512, 512, Dtype::f32).str(), ::testing::Not(HasSubstr("matrix units")));
 }
 
 // The state and the policy stay in registers: no local memory at all.

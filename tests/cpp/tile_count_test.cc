@@ -509,9 +509,7 @@ TEST(TileCount, Machines) {
   EXPECT_EQ(machine("avx2").vector_bytes, 32);
   EXPECT_EQ(error_of([] { machine("avx3"); }),
             "there is no machine record named \"avx3\": choose one of avx512, avx512bf16, zen4, amx, avx2, "
-            "portable, pocl, "
-            "h200, gpu, "
-            "generic");
+            "portable, pocl, h200, gpu, gpu80, generic");
   std::vector<std::string> hashes;
   for (const Machine& m : machines()) hashes.push_back(hash(m));
   std::sort(hashes.begin(), hashes.end());

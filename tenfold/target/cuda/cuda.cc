@@ -530,7 +530,9 @@ class CudaTarget final : public ctext::TextTarget {
   std::string name() const override { return device_.name() + " " + facts_.name; }
   Device& device() override { return device_; }
   std::string description() const override { return description_; }
-  std::string_view machine() const override { return facts_.capability == 90 ? "h200" : "gpu"; }
+  std::string_view machine() const override {
+    return facts_.capability == 90 ? "h200" : limits_.matrix ? "gpu80" : "gpu";
+  }
 
  private:
   const ctext::Limits& limits() const override { return limits_; }
