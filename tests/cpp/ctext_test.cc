@@ -61,7 +61,8 @@ class CudaOnHost : public ::testing::Test {
                                                  f.items, name)));
     // Every kernel in a namespace, so that each may bring its helpers along.
     std::string own = file.text.substr(kCuda.head.size());
-    if (const size_t at = own.find(kCuda.matrix); at != std::string::npos) own.erase(at, kCuda.matrix.size());
+    for (const std::string_view head : {kCuda.matrix, kCuda.matrix_groups})
+      if (const size_t at = own.find(head); at != std::string::npos) own.erase(at, head.size());
     source_ << "namespace n" << name << " {\n" << own << "}\n";
     std::vector<std::string> arguments;
     for (size_t i = 0; i < k.args.size(); ++i)
@@ -119,8 +120,8 @@ class CudaOnHost : public ::testing::Test {
     dlclose(handle);
   }
 
-  static Limits cuda_limits() {
-    return {.items = 512, .local_bytes = 48 << 10, .matrix = true, .arithmetic = {}};
+  static Limits cuda_limits(bool groups = false) {
+    return {.items = 512, .local_bytes = 48 << 10, .matrix = true, .matrix_groups = groups, .arithmetic = {}};
   }
 
   static void roughen(Array& a) {
@@ -193,6 +194,15 @@ TEST_F(CudaOnHost, ProductsOnMatrixUnits) {
     // The same text, where there are no such units.
     add(k, c, {.items = 128, .local_bytes = 48 << 10, .arithmetic = {}});
     EXPECT_THAT(entries_.back().text, ::testing::Not(HasSubstr("multiply_")));
+  }
+  run();
+}
+
+// Four warps together: operands of every order, in rows of 32, 64 and 128 bytes, in stages and not.
+TEST_F(CudaOnHost, ProductsOfGroupsOfWarps) {
+  for (const auto& c : testing::matrix_group_products()) {
+    add(tile::parse_kernel(c.text), c, cuda_limits(true));
+    EXPECT_THAT(entries_.back().text, HasSubstr("describe(")) << c.text;
   }
   run();
 }

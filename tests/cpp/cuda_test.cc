@@ -82,6 +82,7 @@ class Cuda : public ::testing::Test {
     ASSERT_EQ(image.binary.substr(0, 4),
               "\x7f"
               "ELF");
+    EXPECT_THAT(image.log, ::testing::Not(HasSubstr("serialized"))) << file.text;  // of wgmma, for what is between
     const auto report = resources(image.log);
     for (size_t i = 0; i < kernels.size(); ++i) {
       ASSERT_TRUE(report.contains(names[i])) << image.log;
@@ -149,6 +150,7 @@ TEST_F(Cuda, RunsOfElementsAreAccessesOf16Bytes) {
 TEST_F(Cuda, ProductsOnMatrixUnits) {
   std::vector<tile::Kernel> kernels;
   for (const auto& c : testing::matrix_products()) kernels.push_back(tile::parse_kernel(c.text));
+  for (const auto& c : testing::matrix_group_products()) kernels.push_back(tile::parse_kernel(c.text));
   std::vector<const tile::Kernel*> all;
   for (const tile::Kernel& k : kernels) all.push_back(&k);
   for (const int capability : {80, 90}) compile(all, capability);
@@ -161,6 +163,7 @@ TEST_F(Cuda, ProductsOnMatrixUnits) {
   for (const char* instruction :
        {"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "cp.async.cg.shared.global",
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", "cp.async.wait_group 2",
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16", "fence.proxy.async.shared::cta",
         "ldmatrix.sync.aligned.m8n8.x4.shared.b16", "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"})
     EXPECT_THAT(ptx, HasSubstr(instruction));
   const ctext::File before = ctext::emit(all, ctext::function_names(all), ctext::kCuda, cuda::limits(75));

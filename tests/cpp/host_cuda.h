@@ -45,6 +45,7 @@ struct Item {
   At at;
   alignas(16) char sent[64];
   std::vector<std::vector<std::function<void()>>> copies;  // on their way, in stages
+  std::vector<std::function<void()>> products;             // begun
 };
 static std::vector<Item> items;
 static ucontext_t scheduler;
@@ -204,6 +205,65 @@ static void multiply_f16(float& c0, float& c1, float& c2, float& c3, const uint 
 }
 static void multiply_bf16(float& c0, float& c1, float& c2, float& c3, const uint (&a)[4], uint b0, uint b1) {
   multiply(c0, c1, c2, c3, a, b0, b1, bf16_of);
+}
+
+// Groups of four warps, in place of Dialect::matrix_groups: an operand is read through its descriptor, from
+// the canonical layouts of the PTX ISA.
+struct Descriptor {
+  ulong bits;
+  const char* start;  // of which the descriptor has 14 bits
+};
+static Descriptor describe(const ushort* tile, int leading, int stride, int width) {
+  const ulong swizzle = width == 64 ? 1 : width == 32 ? 2 : 3;
+  return {(ulong)tile >> 4 & 0x3fff | (ulong)(leading >> 4) << 16 | (ulong)(stride >> 4) << 32 | swizzle << 62,
+          (const char*)tile};
+}
+static void order_copies() {}
+static void begin_products() {}
+static void end_products() {
+  for (const auto& product : host::items[threadIdx.x].products) product();
+  host::items[threadIdx.x].products.clear();
+}
+// Element `at` of row (or column) `of`, among its 16 terms.
+static ushort element(Descriptor d, bool along_terms, unsigned of, unsigned term) {
+  const unsigned runs[] = {0, 8, 4, 2};  // of eight elements, in a row
+  const unsigned width = runs[d.bits >> 62] * 16;
+  const ulong leading = (d.bits >> 16 & 0x3fff) * 16, stride = (d.bits >> 32 & 0x3fff) * 16;
+  if (width == 0 || (ulong)d.start % 16 != 0) host::fail("a descriptor of no swizzled operand");
+  ulong at = (ulong)d.start;
+  if (along_terms)
+    at += of / 8 * stride + of % 8 * width + 2 * term;
+  else
+    at += 2 * of / width * leading + 2 * of % width + term % 8 * width + term / 8 * stride;
+  at ^= (at >> 7 & (width / 16 - 1)) << 4;
+  return *(const ushort*)at;
+}
+template <class F>
+static void multiply_group(float (&up)[32], float (&down)[32], Descriptor a, Descriptor b, bool a_along,
+                           bool b_along, const F& float_of) {
+  const unsigned lane = threadIdx.x % host::kWarp, warp = threadIdx.x / host::kWarp % 4;
+  const auto product = [=, &up, &down] {
+    for (unsigned c = 0; c < 64; ++c) {
+      const unsigned row = 16 * warp + lane / 4 + 8 * (c / 2 % 2), column = c / 4 * 8 + 2 * (lane % 4) + c % 2;
+      double sum = 0;
+      for (unsigned k = 0; k < 16; ++k)
+        sum += float_of(element(a, !a_along, row, k)) * float_of(element(b, !b_along, column, k));
+      float& to = (c / 2 % 2 ? down : up)[c / 4 * 2 + c % 2];
+      to = (float)(to + sum);
+    }
+  };
+  if (host::late)
+    host::items[threadIdx.x].products.push_back(product);
+  else
+    product();
+}
+template <int along_a, int along_b>
+static void multiply_f16(float (&up)[32], float (&down)[32], Descriptor a, Descriptor b) {
+  multiply_group(up, down, a, b, along_a, along_b, f16_of);
+}
+template <int along_a, int along_b>
+static void multiply_bf16(float (&up)[32], float (&down)[32], Descriptor a, Descriptor b) {
+  multiply_group(up, down, a, b, along_a, along_b, bf16_of);
 }
 )";
 

@@ -619,6 +619,30 @@ inline std::vector<KernelCase> matrix_products() {
   return cases;
 }
 
+inline std::vector<KernelCase> matrix_group_products() {
+  const std::string mapped = R"(    %0 = constant 0.5 : TYPE[]
+    %w = add %y, %0 : TYPE[ki,ni]
+)";
+  std::vector<Product> all;
+  for (const char* x : {"b, M, K", "b, K, M"})
+    for (const char* y : {"b, K, N", "b, N, K"})
+      for (const int64_t terms : {16, 32, 64})
+        all.push_back({.dtype = terms == 32 ? "f16" : "bf16",
+                       .m = 60,
+                       .n = 120,
+                       .k = 2 * terms + 8,
+                       .columns = 128,
+                       .terms = terms,
+                       .x = x,
+                       .y = y});
+  all.push_back({.m = 130, .n = 130, .k = 80, .rows = 128, .columns = 128});
+  all.push_back({.n = 128, .k = 72, .columns = 128, .before = mapped, .b = "%w"});
+  all.push_back({.n = 128, .k = 32, .columns = 128, .loop = false});
+  std::vector<KernelCase> cases;
+  for (const Product& p : all) cases.push_back(p.text());
+  return cases;
+}
+
 inline std::vector<KernelCase> all_kernel_cases(size_t stride = 1) {
   constexpr size_t kLong = 14;
   std::vector<KernelCase> all;

@@ -24,6 +24,8 @@ const Dialect kOpenCl{
     .store_run = "vstore4(vload4(0, {0}), 0, {1});",
     .matrix = "",
     .matrix_local = "",
+    .matrix_groups = "",
+    .matrix_groups_local = "",
     .offsets = true,
 };
 
@@ -118,6 +120,37 @@ MULTIPLY(multiply_bf16, "bf16")
 #undef MULTIPLY
 )",
     .matrix_local = "__shared__ __align__(16) ",
+    .matrix_groups = R"(
+__device__ inline ulong describe(const ushort* tile, int leading, int stride, int width) {
+  const ulong swizzle = width == 64 ? 1 : width == 32 ? 2 : 3;
+  return (ulong)(shared_address(tile) >> 4 & 0x3fff) | (ulong)(leading >> 4) << 16 | (ulong)(stride >> 4) << 32 |
+         swizzle << 62;
+}
+__device__ inline void order_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void end_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+#define SUMS(j) "+f"(up[2 * j]), "+f"(up[2 * j + 1]), "+f"(down[2 * j]), "+f"(down[2 * j + 1])
+#define MULTIPLY(name, type) \
+  template <int along_a, int along_b> \
+  __device__ inline void name(float (&up)[32], float (&down)[32], ulong a, ulong b) { \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                            \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                  \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                  \
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"                    \
+    "}, %64, %65, 1, 1, 1, %66, %67;" \
+    : SUMS(0), SUMS(1), SUMS(2), SUMS(3), SUMS(4), SUMS(5), SUMS(6), SUMS(7), SUMS(8), SUMS(9), SUMS(10), SUMS(11), SUMS(12), SUMS(13), SUMS(14), SUMS(15) \
+    : "l"(a), "l"(b), "n"(along_a), "n"(along_b) : "memory"); \
+  }
+MULTIPLY(multiply_f16, "f16")
+MULTIPLY(multiply_bf16, "bf16")
+#undef MULTIPLY
+#undef SUMS
+)",
+    .matrix_groups_local = "__shared__ __align__(1024) ",
     .offsets = false,
 };
 

@@ -35,7 +35,17 @@ struct Dialect {
   //   each multiply_f16 | multiply_bf16(c.., a, b..)   16 by 8 sums, of 16 products each
   std::string_view matrix;
   std::string_view matrix_local;  // before the type of what those read: aligned to 16 bytes
-  bool offsets = false;           // a buffer comes as a handle and an offset in elements, not as an address
+  // Four warps that run one, on what lies in local memory alone (Writer::Staged::width); empty: they do not.
+  //   describe(tile, leading, stride, width)   a descriptor of the operand that begins there
+  //   order_copies()                           what this item wrote is there for the unit, once items have
+  //   met begin_products(), end_products()         around products: the sums are not touched between
+  //   multiply_f16 | multiply_bf16<a, b>(up, down, a, b)   64 by 128 sums, of 16 products each; rows 0 to 7
+  //   and
+  //                                            8 to 15 of this warp's 16; 1 for an operand along rows,
+  //                                            columns
+  std::string_view matrix_groups;
+  std::string_view matrix_groups_local;  // before the type of what those read: aligned to 1024 bytes
+  bool offsets = false;  // a buffer comes as a handle and an offset in elements, not as an address
 };
 
 extern const Dialect kOpenCl;

@@ -97,8 +97,9 @@ void Writer::write_head(const std::string& body) {
                       fmt::join(parameters, ", "));
   for (const Block& b : blocks)
     if (b.local)
-      text +=
-          fmt::format("  {}{} {}[{}];\n", b.staged ? d.matrix_local : d.local, b.type, b.name, b.elements);
+      text += fmt::format("  {}{} {}[{}];\n",
+                          b.staged ? groups_ ? d.matrix_groups_local : d.matrix_local : d.local, b.type,
+                          b.name, b.elements);
   for (const std::string& type : trees_)
     text += fmt::format("  {}{} tree_{}[{}];\n", d.local, type, type, items_);
   if (uses_flag_) text += fmt::format("  {}int flag;\n", d.local);
@@ -155,11 +156,12 @@ File emit(std::span<const tile::Kernel* const> kernels, std::span<const std::str
   Math math(dialect, limits.arithmetic);
   File file;
   std::string all;
-  bool matrix = false;
+  bool matrix = false, groups = false;
   for (size_t i = 0; i < kernels.size(); ++i) {
     Writer writer(*kernels[i], names[i], dialect, limits, math);
     writer.run();
     matrix = matrix || writer.uses_matrix();
+    groups = groups || writer.uses_matrix_groups();
     if (math.uses_f64() && !limits.arithmetic.f64)
       throw DeviceError(
           fmt::format("kernel {} computes in f64, which the device does not have: convert to f32 before",
@@ -170,6 +172,7 @@ File emit(std::span<const tile::Kernel* const> kernels, std::span<const std::str
   file.text = std::string(dialect.head);
   if (math.uses_f64()) file.text += dialect.head_f64;
   if (matrix) file.text += dialect.matrix;
+  if (groups) file.text += dialect.matrix_groups;
   for (const std::string& helper : math.helper_order()) file.text += "\n" + math.helpers().at(helper);
   file.text += all;
   return file;

@@ -32,6 +32,7 @@ struct Limits {
   int items = 256;                 // of a work-group; a power of two
   int64_t local_bytes = 32 << 10;  // of a work-group
   bool matrix = false;             // its warps have the dialect's matrix units
+  bool matrix_groups = false;      // and those of four warps
   Arithmetic arithmetic;
 };
 

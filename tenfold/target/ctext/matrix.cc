@@ -10,6 +10,9 @@ namespace {
 constexpr int64_t kRun = 8;       // elements of 16 bits that one copy moves, and a row of a unit's tile
 constexpr int64_t kApart = kRun;  // further elements between rows: the banks of eight rows are all different
 constexpr int64_t kStep = tile::kMatrixTerms;
+constexpr int64_t kGroup = 4;                            // warps that multiply together,
+constexpr int64_t kGroupRows = 64, kGroupColumns = 128;  // as many at a time
+constexpr int64_t kWidest = 64;                          // elements of 128 bytes
 constexpr int kMostStages = 4;
 constexpr int64_t kBeside = 4 << 10;  // bytes of local memory that stages leave to others
 
@@ -30,11 +33,14 @@ void Writer::find_products() {
     for (const ValueId v : {p->a, p->b}) staged_.try_emplace(v, staged(v, made[static_cast<size_t>(v)]));
     for (const Operand& o : s.operands) ++by_products[o.value];
   });
+  groups_ = fits_groups();
+  for (auto& [v, lies] : staged_) lies.width = groups_ ? std::min(extent(lies.inner), kWidest) : 0;
   int64_t bytes = 0;
   for (const auto& [v, lies] : staged_) bytes += lies.elements(*this) * size_of(value(v).dtype);
   if (products_.empty() || !spread_over_warps() || bytes > limits_.local_bytes - kBeside) {
     products_.clear(), staged_.clear();
     rows_ = columns_ = -1;
+    groups_ = false;
     return;
   }
   walk(
@@ -71,8 +77,24 @@ bool Writer::fragments_only(ValueId result) const {
   return ok;
 }
 
+// Have four warps all of the columns, and operands the rows that groups of them read?
+bool Writer::fits_groups() const {
+  if (d.matrix_groups.empty() || !limits_.matrix_groups || products_.empty()) return false;
+  const auto is_width = [](int64_t n) { return n == 16 || n == 32 || n % kWidest == 0; };
+  return limits_.items >= kGroup * d.warp && extent(columns_) == kGroupColumns &&
+         extent(rows_) % kGroupRows == 0 &&
+         std::ranges::all_of(
+             products_, [&](const auto& product) { return value(product.first->result).axes[0] == rows_; }) &&
+         std::ranges::all_of(staged_,
+                             [&](const auto& staged) { return is_width(extent(staged.second.inner)); });
+}
+
 // A rectangle of the result to each warp, as square as can be. Columns are taken two tiles at a time.
 bool Writer::spread_over_warps() {
+  if (groups_) {
+    warps_across_ = 1, warp_rows_ = extent(rows_) / kGroup, warp_columns_ = kGroupColumns;
+    return true;
+  }
   const int64_t items = std::min<int64_t>(
       limits_.items, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(extent(columns_)))));
   if (items % d.warp != 0) return false;
@@ -97,8 +119,8 @@ Writer::Staged Writer::staged(ValueId v, const Stmt* made) const {
   const auto& axes = value(v).axes;
   for (const size_t inner : {size_t{1}, size_t{0}})
     if (made->op == Op::load && copies(*made, axes[inner]))
-      return {axes[1 - inner], axes[inner], extent(axes[inner]) + kApart, made};
-  return {axes[0], axes[1], extent(axes[1]) + kApart, made->op == Op::load ? made : nullptr};
+      return {axes[1 - inner], axes[inner], extent(axes[inner]) + kApart, 0, made};
+  return {axes[0], axes[1], extent(axes[1]) + kApart, 0, made->op == Op::load ? made : nullptr};
 }
 
 // May eight elements along `inner` be copied at once? They lie side by side, and what they have to fulfil
@@ -165,8 +187,19 @@ bool Writer::may_pipeline(const Loop& l) const {
 
 std::string Writer::fragment_text(AtomId a) const {
   const std::string part = atom_names_[a] + "_part";
+  if (a == rows_ && groups_) return fmt::format("64*({0} / 2) + 16*warp + 8*({0} % 2) + lane / 4", part);
   if (a == rows_) return fmt::format("warp_row + 8*{} + lane / 4", part);
   return fmt::format("warp_column + 8*({0} / 2) + 2*(lane % 4) + {0} % 2", part);
+}
+
+std::string Writer::staged_at(const Staged& lies, const std::string& outer, const std::string& inner) const {
+  if (lies.width == 0) return fmt::format("({})*{} + {}", outer, lies.pitch, inner);
+  const int64_t runs = lies.width / kRun;
+  std::string at = fmt::format("({})*{} + ((({}) / 8 ^ ({}) / {}) % {})*8 + ({}) % 8", outer, lies.width,
+                               inner, outer, kRun / runs, runs, inner);
+  if (extent(lies.inner) > lies.width)
+    at = fmt::format("({}) / {}*{} + {}", inner, lies.width, extent(lies.outer) * lies.width, at);
+  return at;
 }
 
 // What the loop loads in the turn, into the slot of it.
@@ -205,8 +238,8 @@ void Writer::copy_stage(const Loop& l, const std::string& turn) {
     for (const std::string& b : bounds)
       if (!mentions(b, of_inner)) exists.push_back(b);
     if (!exists.empty()) count = fmt::format("{} ? {} : 0", fmt::join(exists, " && "), count);
-    line("copy_run({} + slot*{} + {}*{} + {}, {} + {}, {});", value_names_[s.result], lies.elements(*this),
-         atom_names_[lies.outer], lies.pitch, of_inner, arg_names_[s.arg], address(s), count);
+    line("copy_run({} + slot*{} + {}, {} + {}, {});", value_names_[s.result], lies.elements(*this),
+         staged_at(lies, atom_names_[lies.outer], of_inner), arg_names_[s.arg], address(s), count);
     close();
   }
   close();
@@ -230,6 +263,7 @@ void Writer::write_pipeline(const Loop& l) {
   close();
   open(fmt::format("for ({0} turn = 0; turn < {1}; ++turn)", type, trips));
   line("await_stages<{}>();", fault("ctext_stages") ? stages_ - 1 : stages_ - 2);
+  if (groups_) line("order_copies();");
   line("{}", d.barrier);
   copy_stage(l, fmt::format("turn + {}", stages_ - 1));
   line("const int slot = turn % {};", stages_);
@@ -241,13 +275,44 @@ void Writer::write_pipeline(const Loop& l) {
   note(read);
 }
 
+// Four warps multiply 64 rows by all columns at a time, from where the operands lie.
+void Writer::multiply_in_groups(const Stmt& s, bool in_stages) {
+  const tile::MatrixProduct& p = products_.at(&s);
+  const auto describe = [&](ValueId v, const std::string& first) {
+    const Staged& lies = staged_.at(v);
+    const bool along_terms = lies.inner == p.terms;
+    const int64_t outer = extent(lies.outer);
+    // Along the terms a step is part of a row; else it is sixteen rows, in columns of 64 elements.
+    std::string at = along_terms ? fmt::format("{}*{} + step % {}", first, lies.width, lies.width)
+                                 : fmt::format("{}*{} + step*{}", first, outer, lies.width);
+    if (along_terms && extent(p.terms) > lies.width)
+      at += fmt::format(" + step / {}*{}", lies.width, outer * lies.width);
+    return fmt::format("describe({}{} + {}, {}, {}, {})", value_names_[v],
+                       in_stages ? fmt::format(" + slot*{}", lies.elements(*this)) : "", at,
+                       along_terms ? 16 : outer * lies.width * 2, 8 * lies.width * 2, lies.width);
+  };
+  const std::string& c = value_names_[s.result];
+  line("begin_products();");
+  line("{}", d.unroll);
+  open(fmt::format("for (int step = 0; step < {}; step += {})", extent(p.terms), kStep));
+  line("{}", d.unroll);
+  open(fmt::format("for (int i = 0; i < {}; ++i)", extent(rows_) / kGroupRows));
+  line("multiply_{}<{}, {}>({}[2*i], {}[2*i + 1], {}, {});", tenfold::name(value(p.a).dtype),
+       staged_.at(p.a).inner == p.terms ? 0 : 1, staged_.at(p.b).inner == p.terms ? 0 : 1, c, c,
+       describe(p.a, "64*i"), describe(p.b, "0"));
+  close();
+  close();
+  line("end_products();");
+}
+
 void Writer::multiply(const Stmt& s, bool in_stages) {
+  if (groups_) return multiply_in_groups(s, in_stages);
   const tile::MatrixProduct& p = products_.at(&s);
   const auto at = [&](ValueId v, const std::string& outer, const std::string& inner) {
     const Staged& lies = staged_.at(v);
-    return fmt::format("{}{} + ({})*{} + {}", value_names_[v],
-                       in_stages ? fmt::format(" + slot*{}", lies.elements(*this)) : "", outer, lies.pitch,
-                       inner);
+    return fmt::format("{}{} + {}", value_names_[v],
+                       in_stages ? fmt::format(" + slot*{}", lies.elements(*this)) : "",
+                       staged_at(lies, outer, inner));
   };
   const int64_t rows = warp_rows_ / tile::kMatrixRows, columns = warp_columns_ / tile::kMatrixColumns;
   line("{}", d.unroll);

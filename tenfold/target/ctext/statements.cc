@@ -99,11 +99,12 @@ std::string Writer::flat(ValueId v, const Forms& forms) const {
   Form index;
   Dim stride = 1;
   const auto& axes = value(v).axes;
-  const auto staged = staged_.find(v);
-  for (size_t i = axes.size(); i-- > 0; stride *= k.atoms[axes[i]].extent) {
-    if (staged != staged_.end()) stride = axes[i] == staged->second.outer ? staged->second.pitch : 1;
-    if (!single(axes[i])) index = sum(index, forms[i], stride);
+  if (const auto staged = staged_.find(v); staged != staged_.end()) {
+    const size_t inner = axes[1] == staged->second.inner ? 1 : 0;
+    return staged_at(staged->second, form_text(forms[1 - inner]), form_text(forms[inner]));
   }
+  for (size_t i = axes.size(); i-- > 0; stride *= k.atoms[axes[i]].extent)
+    if (!single(axes[i])) index = sum(index, forms[i], stride);
   sort_terms(index);
   return form_text(index);
 }
@@ -236,6 +237,7 @@ void Writer::write_body(const tile::Body& body) {
       } else if (is_product(*s)) {
         Touched t;
         touch(*s, t);
+        if (groups_) line("order_copies();");
         sync(t);
         multiply(*s, false);
         ++i;

@@ -83,6 +83,7 @@ class Writer {
   Function function;
   void run();
   bool uses_matrix() const { return !products_.empty(); }
+  bool uses_matrix_groups() const { return groups_; }
 
  private:
   const tile::Kernel& k;
@@ -123,13 +124,20 @@ class Writer {
   // ---- products that matrix units run: matrix.cc
 
   // How an operand lies in local memory: rows of `inner`, `pitch` elements apart, several times where it
-  // comes in stages.
+  // comes in stages. For groups of warps, in columns of `width` elements, 16, 32 or 64, without gaps: eight
+  // elements side by side stay so, but change places with others, differently in each 128 bytes.
   struct Staged {
     AtomId outer, inner;
-    int64_t pitch;
+    int64_t pitch, width;
     const Stmt* load;  // that eight elements at a time may take the place of
-    int64_t elements(const Writer& w) const { return w.extent(outer) * pitch; }
+    int64_t elements(const Writer& w) const {
+      return w.extent(outer) * (width > 0 ? w.extent(inner) : pitch);
+    }
   };
+  bool groups_ = false;
+  bool fits_groups() const;
+  std::string staged_at(const Staged& lies, const std::string& outer, const std::string& inner) const;
+  void multiply_in_groups(const Stmt& s, bool in_stages);
   std::map<const Stmt*, tile::MatrixProduct> products_;
   std::map<ValueId, Staged> staged_;
   std::set<ValueId> passed_;              // conversions that only products would read

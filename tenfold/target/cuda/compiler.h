@@ -16,6 +16,7 @@ inline const ctext::Limits kLimits{.items = 512, .local_bytes = 48 << 10, .arith
 inline ctext::Limits limits(int capability) {
   ctext::Limits limits = kLimits;
   limits.matrix = capability >= 80;
+  limits.matrix_groups = capability == 90;  // wgmma: of no other
   return limits;
 }
 
