@@ -23,6 +23,7 @@
 
 #include "host_cuda.h"
 #include "kernel_cases.h"
+#include "random_contraction.h"
 
 namespace tenfold::ctext {
 namespace {
@@ -121,7 +122,12 @@ class CudaOnHost : public ::testing::Test {
   }
 
   static Limits cuda_limits(bool groups = false) {
-    return {.items = 512, .local_bytes = 48 << 10, .matrix = true, .matrix_groups = groups, .arithmetic = {}};
+    return {.items = 512,
+            .local_bytes = 48 << 10,
+            .staged_bytes = (groups ? 112 : 44) << 10,
+            .matrix = true,
+            .matrix_groups = groups,
+            .arithmetic = {}};
   }
 
   static void roughen(Array& a) {
@@ -221,6 +227,7 @@ TEST_F(CudaOnHost, PlannedProducts) {
     EXPECT_GT(tile::matrix_work(k), 0) << tile::print(k);
     add(k, {tile::print(k)}, cuda_limits());
     EXPECT_THAT(entries_.back().text, HasSubstr("multiply_")) << tile::print(k);
+    add(k, {tile::print(k)}, cuda_limits(true));
   };
   for (const Dtype d : {Dtype::f16, Dtype::bf16}) {
     const NodeRef x = in(0, d, {100, 72}), w = in(1, d, {72, 90}), t = in(1, d, {90, 72}), v = in(2, d, {90});
@@ -234,6 +241,24 @@ TEST_F(CudaOnHost, PlannedProducts) {
     const NodeRef a = in(0, d, {3, 40, 24}), b = in(1, d, {3, 50, 24});
     run_on_units({a, b}, contract(a, b, "bmk,bnk->bmn", Dtype::f32), "I J K l | j64 l32 k64");
     run_on_units({a, b}, contract(map("abs", {a}), b, "bmk,bnk->mbn"), "I J K l | i64 l32 k64");
+  }
+  run();
+}
+
+// Any einsum of f16 and bf16, through strides, windows and broadcasts, where matrix units are all that is
+// fast.
+TEST_F(CudaOnHost, RandomPlannedProducts) {
+  tile::Machine machine = tile::machine("h200");
+  machine.scalar_rate = 1e6, machine.matrix_rate = 1e15;
+  const size_t most = std::getenv("TENFOLD_TEST_FULL") ? 400 : 40;
+  for (uint64_t seed = 0; entries_.size() < most; ++seed) {
+    const testing::RandomContraction r = testing::ContractionGenerator(seed).make();
+    if (!r.text.starts_with("contract(") || r.text.find("f16") == std::string::npos) continue;
+    const plan::Plan p = plan::make_plan(widen(r.graph, false), machine, {});
+    for (const plan::Step& step : p.steps)
+      if (const auto* launch = std::get_if<plan::Launch>(&step.what))
+        if (const tile::Kernel& k = *launch->kernel; tile::matrix_work(k) > 0)
+          for (const bool groups : {false, true}) add(k, {tile::print(k)}, cuda_limits(groups));
   }
   run();
 }

@@ -82,7 +82,8 @@ class Cuda : public ::testing::Test {
     ASSERT_EQ(image.binary.substr(0, 4),
               "\x7f"
               "ELF");
-    EXPECT_THAT(image.log, ::testing::Not(HasSubstr("serialized"))) << file.text;  // of wgmma, for what is between
+    EXPECT_THAT(image.log, ::testing::Not(HasSubstr("serialized")))
+        << file.text;  // of wgmma, for what is between
     const auto report = resources(image.log);
     for (size_t i = 0; i < kernels.size(); ++i) {
       ASSERT_TRUE(report.contains(names[i])) << image.log;

@@ -132,7 +132,7 @@ template <class T> T __shfl_sync(unsigned, T x, int lane) {
 // Matrix units, as the PTX ISA states them, in place of Dialect::matrix; `float_of` widens a number of 16
 // bits. With the last warp first, copies are made when they are asked for; else as late as they may.
 inline constexpr std::string_view kMatrixOnHost = R"(
-#define __align__(bytes) __attribute__((aligned(bytes)))
+#define STAGED(bytes) static ushort staged[(bytes) / 2] __attribute__((aligned(1024)))
 static int run_length(long left) { return left < 0 ? 0 : left < 8 ? (int)left : 8; }
 static void copy_run(ushort* to, const ushort* from, int count) {
   if ((ulong)to % 16 != 0) host::fail("copy_run: not aligned");

@@ -23,9 +23,7 @@ const Dialect kOpenCl{
     .load_run = "vstore4(vload4(0, {1}), 0, {0});",
     .store_run = "vstore4(vload4(0, {0}), 0, {1});",
     .matrix = "",
-    .matrix_local = "",
     .matrix_groups = "",
-    .matrix_groups_local = "",
     .offsets = true,
 };
 
@@ -88,6 +86,7 @@ template <class T> __device__ inline void store_run(const T* from, T* to) {
     .load_run = "load_run({0}, {1});",
     .store_run = "store_run({0}, {1});",
     .matrix = R"(
+#define STAGED(bytes) extern __shared__ __align__(1024) ushort staged[]
 __device__ inline uint shared_address(const void* x) { return (uint)__cvta_generic_to_shared(x); }
 __device__ inline int run_length(long left) { return left < 0 ? 0 : left < 8 ? (int)left : 8; }
 __device__ inline void copy_run(ushort* to, const ushort* from, int count) {
@@ -119,7 +118,6 @@ MULTIPLY(multiply_f16, "f16")
 MULTIPLY(multiply_bf16, "bf16")
 #undef MULTIPLY
 )",
-    .matrix_local = "__shared__ __align__(16) ",
     .matrix_groups = R"(
 __device__ inline ulong describe(const ushort* tile, int leading, int stride, int width) {
   const ulong swizzle = width == 64 ? 1 : width == 32 ? 2 : 3;
@@ -150,7 +148,6 @@ MULTIPLY(multiply_bf16, "bf16")
 #undef MULTIPLY
 #undef SUMS
 )",
-    .matrix_groups_local = "__shared__ __align__(1024) ",
     .offsets = false,
 };
 

@@ -26,7 +26,9 @@ struct Dialect {
   std::string_view load_run;    // into the private array {0} from the address {1}
   std::string_view store_run;   // from the private array {0} to the address {1}
   // Matrix units, where a warp has one; empty: it has none. The functions that matrix.cc calls:
-  //   copy_run(to, from, count)            eight numbers of 16 bits into local memory, of which the first
+  //   STAGED(bytes)                        local memory that a launch asks for: `staged`, ushort, aligned to
+  //   1024 copy_run(to, from, count)            eight numbers of 16 bits into local memory, of which the
+  //   first
   //                                        `count` exist, beside what goes on until await_stages
   //   run_length(left)                     `left` as such a count
   //   end_stage(), await_stages<n>()       all but the last n stages of copies have come
@@ -34,7 +36,6 @@ struct Dialect {
   //   gets load_tiles_transposed(to, row)       elements 2*(i % 4), + 1 of row i / 4 (column, transposed) of
   //   each multiply_f16 | multiply_bf16(c.., a, b..)   16 by 8 sums, of 16 products each
   std::string_view matrix;
-  std::string_view matrix_local;  // before the type of what those read: aligned to 16 bytes
   // Four warps that run one, on what lies in local memory alone (Writer::Staged::width); empty: they do not.
   //   describe(tile, leading, stride, width)   a descriptor of the operand that begins there
   //   order_copies()                           what this item wrote is there for the unit, once items have
@@ -44,7 +45,6 @@ struct Dialect {
   //                                            8 to 15 of this warp's 16; 1 for an operand along rows,
   //                                            columns
   std::string_view matrix_groups;
-  std::string_view matrix_groups_local;  // before the type of what those read: aligned to 1024 bytes
   bool offsets = false;  // a buffer comes as a handle and an offset in elements, not as an address
 };
 

@@ -59,25 +59,22 @@ void Writer::write_head(const std::string& body) {
   struct Block {
     std::string name, type;
     int64_t elements, bytes;
-    bool local = true, staged = false;
+    bool local = true;
   };
   std::vector<Block> blocks;
   for (size_t v = 0; v < k.values.size(); ++v)
-    if (shared_[v]) {
-      const auto staged = staged_.find(static_cast<ValueId>(v));
-      const bool stays = staged != staged_.end();
-      const int64_t n =
-          stays ? staged->second.elements(*this) * stages_ : std::max<int64_t>(points(k.values[v].axes), 1);
+    if (shared_[v] && !staged_.contains(static_cast<ValueId>(v))) {
+      const int64_t n = std::max<int64_t>(points(k.values[v].axes), 1);
       blocks.push_back({value_names_[v], memory_type_name(k.values[v].dtype), n,
-                        (n * size_of(k.values[v].dtype) + 63) / 64 * 64, true, stays});
+                        (n * size_of(k.values[v].dtype) + 63) / 64 * 64});
     }
   int64_t bytes = uses_flag_ ? 64 : 0;
   for (const std::string& type : trees_) bytes += items_ * (type.ends_with("2") ? 16 : 8);
   for (const Block& b : blocks) bytes += b.bytes;
   while (bytes > limits_.local_bytes) {
-    const auto most = std::ranges::max_element(
-        blocks, {}, [](const Block& b) { return b.local && !b.staged ? b.bytes : -1; });
-    if (most == blocks.end() || !most->local || most->staged) break;
+    const auto most =
+        std::ranges::max_element(blocks, {}, [](const Block& b) { return b.local ? b.bytes : -1; });
+    if (most == blocks.end() || !most->local) break;
     most->local = false;
     bytes -= most->bytes;
     function.workspace_bytes += most->bytes;
@@ -96,10 +93,16 @@ void Writer::write_head(const std::string& body) {
   text += fmt::format("{} {}({}) {{\n", fmt::format(fmt::runtime(d.kernel), items_), name_,
                       fmt::join(parameters, ", "));
   for (const Block& b : blocks)
-    if (b.local)
-      text += fmt::format("  {}{} {}[{}];\n",
-                          b.staged ? groups_ ? d.matrix_groups_local : d.matrix_local : d.local, b.type,
-                          b.name, b.elements);
+    if (b.local) text += fmt::format("  {}{} {}[{}];\n", d.local, b.type, b.name, b.elements);
+  std::string stages;
+  for (const auto& [v, lies] : staged_) {
+    stages += fmt::format("  ushort* const {} = staged + {};\n", value_names_[v], function.staged_bytes / 2);
+    function.staged_bytes += staged_bytes(lies) * stages_;
+  }
+  if (!stages.empty()) {
+    text += fmt::format("  STAGED({});\n", function.staged_bytes) + stages;
+    function.local_bytes = (function.local_bytes + kAligned - 1) / kAligned * kAligned;
+  }
   for (const std::string& type : trees_)
     text += fmt::format("  {}{} tree_{}[{}];\n", d.local, type, type, items_);
   if (uses_flag_) text += fmt::format("  {}int flag;\n", d.local);

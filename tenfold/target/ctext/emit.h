@@ -31,6 +31,7 @@ namespace tenfold::ctext {
 struct Limits {
   int items = 256;                 // of a work-group; a power of two
   int64_t local_bytes = 32 << 10;  // of a work-group
+  int64_t staged_bytes = 0;        // further, of what matrix units read
   bool matrix = false;             // its warps have the dialect's matrix units
   bool matrix_groups = false;      // and those of four warps
   Arithmetic arithmetic;
@@ -43,6 +44,7 @@ struct Function {
   std::string name;
   int items = 1;  // of a work-group
   int64_t local_bytes = 0;
+  int64_t staged_bytes = 0;     // local memory that a launch has to ask for
   int64_t workspace_bytes = 0;  // of one work-group: scratch that local memory cannot hold
   std::vector<std::string> symbols;
 };

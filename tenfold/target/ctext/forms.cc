@@ -5,20 +5,20 @@ namespace tenfold::ctext {
 namespace {
 
 const std::set<std::string_view> kReserved = {
-    "auto",     "bool",        "break",     "case",      "char",      "const",     "constant",   "continue",
-    "default",  "do",          "double",    "else",      "enum",      "extern",    "false",      "float",
-    "for",      "global",      "goto",      "half",      "if",        "inline",    "int",        "kernel",
-    "local",    "long",        "private",   "register",  "restrict",  "return",    "short",      "signed",
-    "sizeof",   "static",      "struct",    "switch",    "this",      "true",      "typedef",    "uchar",
-    "uint",     "ulong",       "union",     "unsigned",  "ushort",    "void",      "volatile",   "while",
-    "item",     "first_block", "block",     "workspace", "flag",      "fma",       "sqrt",       "fabs",
-    "floor",    "ceil",        "trunc",     "rint",      "mul_hi",    "min",       "max",        "ldexp",
-    "frexp",    "barrier",     "image2d_t", "event_t",   "sampler_t", "pipe",      "new",        "delete",
-    "class",    "template",    "typename",  "namespace", "operator",  "read_only", "write_only", "tree",
-    "slice",    "part",        "strand",    "partner",   "first",     "other",     "i",          "NAN",
-    "lane",     "warp",        "turn",      "slot",      "step",      "run",       "left",       "right",
-    "warp_row", "warp_column", "INFINITY",  "M_PI",      "half_step", "asm",       "and",        "or",
-    "not"};
+    "auto",    "bool",        "break",       "case",      "char",      "const",     "constant",   "continue",
+    "default", "do",          "double",      "else",      "enum",      "extern",    "false",      "float",
+    "for",     "global",      "goto",        "half",      "if",        "inline",    "int",        "kernel",
+    "local",   "long",        "private",     "register",  "restrict",  "return",    "short",      "signed",
+    "sizeof",  "static",      "struct",      "switch",    "this",      "true",      "typedef",    "uchar",
+    "uint",    "ulong",       "union",       "unsigned",  "ushort",    "void",      "volatile",   "while",
+    "item",    "first_block", "block",       "workspace", "flag",      "fma",       "sqrt",       "fabs",
+    "floor",   "ceil",        "trunc",       "rint",      "mul_hi",    "min",       "max",        "ldexp",
+    "frexp",   "barrier",     "image2d_t",   "event_t",   "sampler_t", "pipe",      "new",        "delete",
+    "class",   "template",    "typename",    "namespace", "operator",  "read_only", "write_only", "tree",
+    "slice",   "part",        "strand",      "partner",   "first",     "other",     "i",          "NAN",
+    "staged",  "lane",        "warp",        "turn",      "slot",      "step",      "run",        "left",
+    "right",   "warp_row",    "warp_column", "INFINITY",  "M_PI",      "half_step", "asm",        "and",
+    "or",      "not"};
 
 }  // namespace
 

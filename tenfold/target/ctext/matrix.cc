@@ -14,7 +14,7 @@ constexpr int64_t kGroup = 4;                            // warps that multiply 
 constexpr int64_t kGroupRows = 64, kGroupColumns = 128;  // as many at a time
 constexpr int64_t kWidest = 64;                          // elements of 128 bytes
 constexpr int kMostStages = 4;
-constexpr int64_t kBeside = 4 << 10;  // bytes of local memory that stages leave to others
+constexpr int64_t kBytes = 2;  // of an element
 
 }  // namespace
 
@@ -36,8 +36,8 @@ void Writer::find_products() {
   groups_ = fits_groups();
   for (auto& [v, lies] : staged_) lies.width = groups_ ? std::min(extent(lies.inner), kWidest) : 0;
   int64_t bytes = 0;
-  for (const auto& [v, lies] : staged_) bytes += lies.elements(*this) * size_of(value(v).dtype);
-  if (products_.empty() || !spread_over_warps() || bytes > limits_.local_bytes - kBeside) {
+  for (const auto& [v, lies] : staged_) bytes += staged_bytes(lies);
+  if (products_.empty() || !spread_over_warps() || bytes > limits_.staged_bytes) {
     products_.clear(), staged_.clear();
     rows_ = columns_ = -1;
     groups_ = false;
@@ -51,7 +51,7 @@ void Writer::find_products() {
       [&](const Operand& o, ValueId) { ++uses[o.value]; });
   for (const auto& [v, count] : by_products)
     if (!staged_.contains(v) && count == uses[v]) passed_.insert(v);
-  stages_ = static_cast<int>(std::min<int64_t>(kMostStages, (limits_.local_bytes - kBeside) / bytes));
+  stages_ = static_cast<int>(std::min<int64_t>(kMostStages, limits_.staged_bytes / bytes));
   if (stages_ > 1) find_pipelines(k.body);
   if (pipelined_.empty()) stages_ = 1;
 }
@@ -121,6 +121,11 @@ Writer::Staged Writer::staged(ValueId v, const Stmt* made) const {
     if (made->op == Op::load && copies(*made, axes[inner]))
       return {axes[1 - inner], axes[inner], extent(axes[inner]) + kApart, 0, made};
   return {axes[0], axes[1], extent(axes[1]) + kApart, 0, made->op == Op::load ? made : nullptr};
+}
+
+int64_t Writer::staged_bytes(const Staged& lies) const {
+  const int64_t elements = extent(lies.outer) * (lies.width > 0 ? extent(lies.inner) : lies.pitch);
+  return (elements * kBytes + kAligned - 1) / kAligned * kAligned;
 }
 
 // May eight elements along `inner` be copied at once? They lie side by side, and what they have to fulfil
@@ -238,7 +243,7 @@ void Writer::copy_stage(const Loop& l, const std::string& turn) {
     for (const std::string& b : bounds)
       if (!mentions(b, of_inner)) exists.push_back(b);
     if (!exists.empty()) count = fmt::format("{} ? {} : 0", fmt::join(exists, " && "), count);
-    line("copy_run({} + slot*{} + {}, {} + {}, {});", value_names_[s.result], lies.elements(*this),
+    line("copy_run({} + slot*{} + {}, {} + {}, {});", value_names_[s.result], staged_bytes(lies) / kBytes,
          staged_at(lies, atom_names_[lies.outer], of_inner), arg_names_[s.arg], address(s), count);
     close();
   }
@@ -288,7 +293,7 @@ void Writer::multiply_in_groups(const Stmt& s, bool in_stages) {
     if (along_terms && extent(p.terms) > lies.width)
       at += fmt::format(" + step / {}*{}", lies.width, outer * lies.width);
     return fmt::format("describe({}{} + {}, {}, {}, {})", value_names_[v],
-                       in_stages ? fmt::format(" + slot*{}", lies.elements(*this)) : "", at,
+                       in_stages ? fmt::format(" + slot*{}", staged_bytes(lies) / kBytes) : "", at,
                        along_terms ? 16 : outer * lies.width * 2, 8 * lies.width * 2, lies.width);
   };
   const std::string& c = value_names_[s.result];
@@ -311,7 +316,7 @@ void Writer::multiply(const Stmt& s, bool in_stages) {
   const auto at = [&](ValueId v, const std::string& outer, const std::string& inner) {
     const Staged& lies = staged_.at(v);
     return fmt::format("{}{} + {}", value_names_[v],
-                       in_stages ? fmt::format(" + slot*{}", lies.elements(*this)) : "",
+                       in_stages ? fmt::format(" + slot*{}", staged_bytes(lies) / kBytes) : "",
                        staged_at(lies, outer, inner));
   };
   const int64_t rows = warp_rows_ / tile::kMatrixRows, columns = warp_columns_ / tile::kMatrixColumns;

@@ -25,6 +25,7 @@ inline constexpr int64_t kUniformPoints = 16;  // a larger value is spread over 
 inline constexpr size_t kInlined = 40;         // characters of an expression that needs no name of its own
 inline constexpr int64_t kUnrolled = 16;       // turns of a loop over an item's own elements
 inline constexpr int64_t kRunItems = 32;       // of a group at least, where each owns a run of elements
+inline constexpr int64_t kAligned = 1024;      // bytes at which what matrix units read begins
 inline constexpr int64_t kNarrow = int64_t{1} << 31;
 
 // In place of a lane axis: every item has all of a value; or it has the fragments of rows and columns that
@@ -130,10 +131,8 @@ class Writer {
     AtomId outer, inner;
     int64_t pitch, width;
     const Stmt* load;  // that eight elements at a time may take the place of
-    int64_t elements(const Writer& w) const {
-      return w.extent(outer) * (width > 0 ? w.extent(inner) : pitch);
-    }
   };
+  int64_t staged_bytes(const Staged& lies) const;  // of one stage
   bool groups_ = false;
   bool fits_groups() const;
   std::string staged_at(const Staged& lies, const std::string& outer, const std::string& inner) const;

@@ -24,6 +24,7 @@ inline constexpr Result kSuccess = 0, kOutOfMemory = 2;
 inline constexpr unsigned kStreamNonBlocking = 1, kEventDisableTiming = 2;
 inline constexpr int kCaptureRelaxed = 2;
 inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kMemoryPools = 115;
+inline constexpr int kMostDynamicShared = 8;  // of a kernel, in bytes
 
 struct GraphUpdate {  // CUgraphExecUpdateResultInfo
   int result = 0;
@@ -68,6 +69,7 @@ struct GraphUpdate {  // CUgraphExecUpdateResultInfo
   f(cuModuleLoadData, "cuModuleLoadData", (Module*, const void*))                              \
   f(cuModuleUnload, "cuModuleUnload", (Module))                                                \
   f(cuModuleGetFunction, "cuModuleGetFunction", (FunctionHandle*, Module, const char*))        \
+  f(cuFuncSetAttribute, "cuFuncSetAttribute", (FunctionHandle, int, int))                      \
   f(cuLaunchKernel, "cuLaunchKernel",                                                          \
     (FunctionHandle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void**, void**))
 

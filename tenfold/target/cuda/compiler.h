@@ -16,6 +16,9 @@ inline const ctext::Limits kLimits{.items = 512, .local_bytes = 48 << 10, .arith
 inline ctext::Limits limits(int capability) {
   ctext::Limits limits = kLimits;
   limits.matrix = capability >= 80;
+  // Of what a multiprocessor has, so much that two groups or more share it: 228 KiB, 164, 100.
+  const bool large = capability == 90 || capability == 100 || capability == 103;
+  limits.staged_bytes = large ? 112 << 10 : capability == 80 ? 80 << 10 : 48 << 10;
   limits.matrix_groups = capability == 90;  // wgmma: of no other
   return limits;
 }

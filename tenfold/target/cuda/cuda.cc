@@ -423,8 +423,8 @@ void CudaDevice::launch(const Code& code, void* const* buffers, const int64_t* s
     const Current current(cu, context);
     for (; first < end && error == kSuccess; first += most)
       error = cu.cuLaunchKernel(kernel.handle, static_cast<unsigned>(std::min(end - first, most)), 1, 1,
-                                static_cast<unsigned>(f.items), 1, 1, 0, current_stream(), arguments.data(),
-                                nullptr);
+                                static_cast<unsigned>(f.items), 1, 1, static_cast<unsigned>(f.staged_bytes),
+                                current_stream(), arguments.data(), nullptr);
   }
   if (!recording) release(space.address, space.bytes);
   check(error, "launch", code.name);
@@ -555,6 +555,10 @@ class CudaTarget final : public ctext::TextTarget {
     device_.check(
         device_.cu.cuModuleGetFunction(&loaded->handle, loaded->module->handle, function.name.c_str()),
         "looking it up", name);
+    if (function.staged_bytes > 0)
+      device_.check(device_.cu.cuFuncSetAttribute(loaded->handle, kMostDynamicShared,
+                                                  static_cast<int>(function.staged_bytes)),
+                    "asking for shared memory", name);
     return loaded;
   }
 
