@@ -217,7 +217,8 @@ TEST_F(CudaOnHost, ProductsOfGroupsOfWarps) {
 TEST_F(CudaOnHost, PlannedProducts) {
   using namespace build;
   const auto in = [](int64_t i, Dtype d, Shape s) { return parameter(i, {d, std::move(s)}); };
-  const auto run_on_units = [&](Nodes inputs, NodeRef result, const char* loops) {
+  const auto run_on_units = [&](Nodes inputs, NodeRef result, const char* loops,
+                                const testing::Symbols& symbols = {}) {
     const Graph graph = widen({std::move(inputs), {std::move(result)}, {}}, false);
     plan::Options options;
     options.loops = {{"", loops}};
@@ -225,9 +226,9 @@ TEST_F(CudaOnHost, PlannedProducts) {
     ASSERT_EQ(p.steps.size(), 1u);
     const tile::Kernel& k = *std::get<plan::Launch>(p.steps[0].what).kernel;
     EXPECT_GT(tile::matrix_work(k), 0) << tile::print(k);
-    add(k, {tile::print(k)}, cuda_limits());
+    add(k, {tile::print(k), symbols}, cuda_limits());
     EXPECT_THAT(entries_.back().text, HasSubstr("multiply_")) << tile::print(k);
-    add(k, {tile::print(k)}, cuda_limits(true));
+    add(k, {tile::print(k), symbols}, cuda_limits(true));
   };
   for (const Dtype d : {Dtype::f16, Dtype::bf16}) {
     const NodeRef x = in(0, d, {100, 72}), w = in(1, d, {72, 90}), t = in(1, d, {90, 72}), v = in(2, d, {90});
@@ -242,6 +243,9 @@ TEST_F(CudaOnHost, PlannedProducts) {
     run_on_units({a, b}, contract(a, b, "bmk,bnk->bmn", Dtype::f32), "I J K l | j64 l32 k64");
     run_on_units({a, b}, contract(map("abs", {a}), b, "bmk,bnk->mbn"), "I J K l | i64 l32 k64");
   }
+  const Dim n = Dim::symbol({.name = "product_rows", .lower = 1, .upper = 4096});
+  const NodeRef x = in(0, Dtype::bf16, {n, 72}), w = in(1, Dtype::bf16, {72, 200});
+  run_on_units({x, w}, contract(x, w, "mk,kn->mn"), "I J k | i64 k32 j128", {{"product_rows", 70}});
   run();
 }
 
