@@ -481,6 +481,24 @@ TEST_F(CudaDriver, AGraphKeepsItsWorkspaceAndItsLaunches) {
   EXPECT_EQ(device.memory().live_bytes, live);
 }
 
+TEST_F(CudaDriver, ALaunchAsksForItsStages) {
+  std::string missing;
+  if (!cuda::nvrtc(&missing)) GTEST_SKIP() << missing;
+  const auto target = device_target("cuda:0");
+  const tile::Kernel k =
+      tile::parse_kernel(testing::Product{.k = 256, .rows = 128, .columns = 128}.text().text);
+  const tile::Kernel* const kernels[] = {&k};
+  const Code code = target->compile(kernels)[0];
+  constexpr int kStage = 2 * 32 * (128 + 128);  // bytes
+  EXPECT_EQ(number("most_shared"), 4 * kStage);
+  const Buffer buffer(size_t{1} << 20, &target->device());
+  void* const buffers[] = {buffer.data(), buffer.data(), buffer.data(), buffer.data(), buffer.data()};
+  const int before = number("launched");
+  target->device().launch(code, buffers, nullptr, 0, 1);
+  EXPECT_EQ(number("launched"), before + 1);
+  EXPECT_THAT(target->listing(k, "c"), HasSubstr("multiply_bf16<0, 1>("));
+}
+
 // Last: the device is lost after it.
 TEST_F(CudaDriver, FaultsNameTheKernelAndTheProcessLives) {
   std::string missing;
