@@ -59,6 +59,7 @@ void bind_explain(nb::module_& m) {
       .def_ro("bytes_read", &LaunchCost::bytes_read)
       .def_ro("bytes_written", &LaunchCost::bytes_written)
       .def_ro("flops", &LaunchCost::flops)
+      .def_ro("matrix", &LaunchCost::matrix, "Of flops, the multiplications that matrix units do.")
       .def_ro("seconds", &LaunchCost::seconds, "Predicted.")
       .def_ro("bound", &LaunchCost::bound)
       .def_ro("operations", &LaunchCost::operations)

@@ -256,6 +256,7 @@ std::string html_page(const Explanation& e, const std::string& title) {
     row("memory", fmt::format("{:.0f} read, {:.0f} written", c.bytes_read, c.bytes_written));
     row("cache", fmt::format("{:.0f} loaded and stored, {:.0f} in scratch", c.touched, c.scratch));
     row("scalar operations", fmt::format("{:.4g}", c.flops));
+    if (c.matrix > 0) row("on matrix units", fmt::format("{:.4g} multiplications of them", c.matrix));
     row("bound by", fmt::format("{}; {:.4g} us predicted", c.bound, c.seconds * 1e6));
     out += "</table>\n<div class=\"pair\"><pre>" + escaped(tile::print(*c.kernel)) + "</pre><pre>" +
            escaped(listing(e, *c.kernel)) + "</pre></div>\n";
