@@ -7,7 +7,8 @@
 namespace tenfold::plan {
 namespace {
 
-constexpr int64_t kTerms = 32;  // of a turn
+constexpr int64_t kMostTerms = 64;  // of a turn
+constexpr int64_t kSpare = 8;  // part of the terms, at most, that the last turn lacks where turns are long
 
 struct TileShape {
   int64_t rows, columns;
@@ -20,6 +21,15 @@ std::vector<TileShape> shapes(int64_t rows, int64_t columns) {
   if (columns > 64 && rows > 32) out.push_back({64, 128});
   if (columns > 64 && rows > 64) out.push_back({128, 128});
   return out;
+}
+
+int64_t terms_of_a_turn(const TileShape& tile, int64_t all, const tile::Machine& machine) {
+  int64_t terms = kMostTerms;
+  const auto covered = [&] { return (all + terms - 1) / terms * terms; };
+  while (terms > tile::kMatrixTerms &&
+         ((tile.rows + tile.columns) * terms * 2 > machine.matrix_stage || (covered() - all) * kSpare > all))
+    terms /= 2;
+  return terms;
 }
 
 bool narrow(Dtype d) { return d == Dtype::f16 || d == Dtype::bf16; }
@@ -87,7 +97,7 @@ std::vector<Choice> matrix_tiles(const Flat& flat, const Instances& all, const A
       if (atom != terms) c.order.push_back(atom);
     }
     const Dim& n = all.space.extent(terms);
-    const int64_t step = n.hint() <= tile::kMatrixTerms ? tile::kMatrixTerms : kTerms;
+    const int64_t step = terms_of_a_turn(tile, n.hint(), machine);
     c.atoms[static_cast<size_t>(terms)] = {step, false, !(n == Dim(step))};
     if (c.atoms[static_cast<size_t>(terms)].loop) c.order.push_back(terms);
     c.atoms[static_cast<size_t>(rows)].inner = tile.rows;

@@ -51,6 +51,7 @@ constexpr Machine kMachines[] = {
      .cache_bandwidth = 100e9,
      .scalar_rate = 120e9,
      .matrix_rate = 1e12,  // half of what it could
+     .matrix_stage = 32 << 10,
      .launch = 4e-6,
      .serial_launch = 4e-6,
      .issue = 20e-9,
@@ -108,7 +109,7 @@ std::string hash(const Machine& m) {
   return digest(fmt::format(
       "{}", fmt::join(std::tuple(m.name, m.units, m.vector_bytes, m.warp_bytes, m.registers, m.quads, m.pairs,
                                  m.tile_rows, m.cache, m.memory_bandwidth, m.shared_cache, m.shared_bandwidth,
-                                 m.cache_bandwidth, m.scalar_rate, m.matrix_rate, m.launch, m.serial_launch,
+                                 m.cache_bandwidth, m.scalar_rate, m.matrix_rate, m.matrix_stage, m.launch, m.serial_launch,
                                  m.call, m.issue, m.serial_limit),
                       " ")));
 }

@@ -28,11 +28,12 @@ struct Machine {
   double cache_bandwidth = 90e9;    // bytes/s of the cache, one unit
   double scalar_rate = 35e9;        // cost units/s of one unit when vectorised
   double matrix_rate = 0;  // multiplications/s of one unit's matrix unit (tile/matrix.h); 0: it has none
-  double launch = 2e-6;    // s, a parallel region
-  double serial_launch = 0.1e-6;  // s, a launch run by the calling thread alone
-  double call = 1e-6;             // s, a call of a compiled function from Python, before its first launch
-  double issue = 3e-9;            // s, one tile statement that is not unrolled away
-  double serial_limit = 20e-6;    // s of work under which a launch stays on the calling thread
+  int64_t matrix_stage = 16 << 10;  // bytes of operands that it takes at a time
+  double launch = 2e-6;             // s, a parallel region
+  double serial_launch = 0.1e-6;    // s, a launch run by the calling thread alone
+  double call = 1e-6;               // s, a call of a compiled function from Python, before its first launch
+  double issue = 3e-9;              // s, one tile statement that is not unrolled away
+  double serial_limit = 20e-6;      // s of work under which a launch stays on the calling thread
 };
 
 std::span<const Machine> machines();

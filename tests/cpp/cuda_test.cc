@@ -256,10 +256,10 @@ TEST_F(Cuda, PlannedProducts) {
   };
   const auto large = product(4096, 4096, 4096, Dtype::bf16);
   EXPECT_THAT(large.str(), HasSubstr("6.872e+10 of them multiplications on matrix units"));
-  EXPECT_EQ(large.kernels.at(0).loops, "I J k | i128 k32 j128");
+  EXPECT_EQ(large.kernels.at(0).loops, "I J k | i128 k64 j128");
   compile(planned());
   EXPECT_EQ(stack_, 0);
-  EXPECT_EQ(product(512, 512, 512, Dtype::f16).kernels.at(0).loops, "I J k | i64 k32 j64");
+  EXPECT_EQ(product(512, 512, 512, Dtype::f16).kernels.at(0).loops, "I J k | i64 k64 j64");
   EXPECT_THAT(product(512, 512, 512, Dtype::f32).str(), ::testing::Not(HasSubstr("matrix units")));
 }
 
