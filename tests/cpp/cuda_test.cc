@@ -249,10 +249,13 @@ TEST_F(Cuda, PlannedProducts) {
   const auto product = [](int64_t m, int64_t k, int64_t n, Dtype d) {
     planned().clear();
     const auto in = [&](int64_t i, Shape s) { return build::parameter(i, {d, std::move(s)}); };
-    const NodeRef x = in(0, {m, k}), w = in(1, {k, n});
+    const NodeRef x = in(0, {m, k}), w = in(1, {k, n}), bias = build::broadcast(in(2, {n}), {m, n}, {1});
+    const NodeRef sum = build::contract(x, w, "mk,kn->mn");
     compile::Options options;
     options.device = "paper:0";
-    return compile::explain(compile::compile({{x, w}, {build::contract(x, w, "mk,kn->mn")}, {}}, options));
+    return compile::explain(compile::compile(
+        {{x, w, bias->inputs[0]}, {build::map("maximum", {sum, build::map("add", {sum, bias})})}, {}},
+        options));
   };
   const auto large = product(4096, 4096, 4096, Dtype::bf16);
   EXPECT_THAT(large.str(), HasSubstr("6.872e+10 of them multiplications on matrix units"));
