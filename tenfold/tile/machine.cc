@@ -109,8 +109,8 @@ std::string hash(const Machine& m) {
   return digest(fmt::format(
       "{}", fmt::join(std::tuple(m.name, m.units, m.vector_bytes, m.warp_bytes, m.registers, m.quads, m.pairs,
                                  m.tile_rows, m.cache, m.memory_bandwidth, m.shared_cache, m.shared_bandwidth,
-                                 m.cache_bandwidth, m.scalar_rate, m.matrix_rate, m.matrix_stage, m.launch, m.serial_launch,
-                                 m.call, m.issue, m.serial_limit),
+                                 m.cache_bandwidth, m.scalar_rate, m.matrix_rate, m.matrix_stage, m.launch,
+                                 m.serial_launch, m.call, m.issue, m.serial_limit),
                       " ")));
 }
 

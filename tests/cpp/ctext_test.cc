@@ -219,7 +219,7 @@ TEST_F(CudaOnHost, PlannedProducts) {
   const auto in = [](int64_t i, Dtype d, Shape s) { return parameter(i, {d, std::move(s)}); };
   const auto run_on_units = [&](Nodes inputs, NodeRef result, const char* loops,
                                 const testing::Symbols& symbols = {}) {
-    const Graph graph = widen({std::move(inputs), {std::move(result)}, {}}, false);
+    const Graph graph = widen({std::move(inputs), {std::move(result)}, {}}, {});
     plan::Options options;
     options.loops = {{"", loops}};
     const plan::Plan p = plan::make_plan(graph, tile::machine("h200"), options);
@@ -258,7 +258,7 @@ TEST_F(CudaOnHost, RandomPlannedProducts) {
   for (uint64_t seed = 0; entries_.size() < most; ++seed) {
     const testing::RandomContraction r = testing::ContractionGenerator(seed).make();
     if (!r.text.starts_with("contract(") || r.text.find("f16") == std::string::npos) continue;
-    const plan::Plan p = plan::make_plan(widen(r.graph, false), machine, {});
+    const plan::Plan p = plan::make_plan(widen(r.graph, {}), machine, {});
     for (const plan::Step& step : p.steps)
       if (const auto* launch = std::get_if<plan::Launch>(&step.what))
         if (const tile::Kernel& k = *launch->kernel; tile::matrix_work(k) > 0)
