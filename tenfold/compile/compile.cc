@@ -13,6 +13,7 @@
 #include "tenfold/base/fault.h"
 #include "tenfold/base/hash.h"
 #include "tenfold/base/knobs.h"
+#include "tenfold/compile/ahead.h"
 #include "tenfold/compile/donate.h"
 #include "tenfold/ir/build.h"
 #include "tenfold/ir/eval.h"
@@ -43,6 +44,7 @@ struct Executable::Parts {
   std::vector<SymbolSource> symbols;
   std::vector<Placement> placements;
   std::vector<std::pair<int, int>> donated;
+  std::vector<Ahead> ahead;  // parameters of `core` after those of `graph`
   std::vector<Laid> laid;
   std::vector<std::string> notes;
   std::vector<PassTime> times;
@@ -78,6 +80,12 @@ bool is_uneven(const tile::Kernel& kernel, const tile::Body& body) {
   });
 }
 
+// Is it made of fixed parameters, before the first call?
+bool is_laid(const State& s, const plan::Buffer& b) {
+  return b.kind == plan::Buffer::Kind::laid ||
+         (b.kind == plan::Buffer::Kind::input && b.index >= std::ssize(s.graph.parameters));
+}
+
 class ProgramBuilder {
  public:
   explicit ProgramBuilder(State& state) : state_(state) {}
@@ -90,7 +98,7 @@ class ProgramBuilder {
     std::vector<Slot> slots;
     auto inputs = static_cast<int>(state_.graph.parameters.size());
     for (const plan::Buffer& b : state_.plan.buffers) {
-      const bool laid = b.kind == plan::Buffer::Kind::laid;
+      const bool laid = is_laid(state_, b);
       const auto kind = laid || b.kind == plan::Buffer::Kind::input ? Slot::Kind::input
                         : b.kind == plan::Buffer::Kind::output      ? Slot::Kind::output
                                                                     : Slot::Kind::temporary;
@@ -186,6 +194,14 @@ void run_expand(State& s) {
   s.core = expand(s.core, std::ranges::find(allow, "online") != allow.end());
 }
 
+// The parameters of the core that are the same in every call.
+std::vector<int> fixed_of(const State& s) {
+  std::vector<int> fixed = s.options.fixed;
+  for (size_t k = s.graph.parameters.size(); k < s.core.parameters.size(); ++k)
+    fixed.push_back(static_cast<int>(k));
+  return fixed;
+}
+
 // A replayed plan must take and give what the graph does.
 void check_fits(const plan::Plan& plan, const State& s) {
   const auto compare = [&](plan::Buffer::Kind kind, std::string_view what, const Nodes& needed) {
@@ -201,10 +217,10 @@ void check_fits(const plan::Plan& plan, const State& s) {
       user_error("the plan does not fit the program: it has {} {}{}, but the program has {}", count, what,
                  count == 1 ? "" : "s", needed.size());
   };
-  compare(plan::Buffer::Kind::input, "input", s.graph.parameters);
+  compare(plan::Buffer::Kind::input, "input", s.core.parameters);
   compare(plan::Buffer::Kind::output, "output", s.graph.results);
   for (const plan::Buffer& b : plan.buffers)
-    if (b.kind == plan::Buffer::Kind::laid && std::ranges::count(s.options.fixed, b.index) == 0)
+    if (b.kind == plan::Buffer::Kind::laid && std::ranges::count(fixed_of(s), b.index) == 0)
       user_error(
           "the plan lays out input {} ahead, but it is an argument: only what the function captures is the "
           "same "
@@ -255,7 +271,7 @@ plan::Plan plan_of(const State& s) {
   const plan::Options options{.allow = s.options.allow,
                               .fuse = s.options.fuse,
                               .donate = s.options.donate,
-                              .fixed = s.machine->warp_bytes > 0 ? std::vector<int>() : s.options.fixed,
+                              .fixed = s.machine->warp_bytes > 0 ? std::vector<int>() : fixed_of(s),
                               .loops = s.options.loops};
   constexpr size_t kLarge = 100;  // nodes
   DiskCache& cache = disk_cache();
@@ -277,19 +293,55 @@ plan::Plan plan_of(const State& s) {
   return plan;
 }
 
+bool is_read(const std::vector<plan::Step>& steps, int buffer) {
+  return std::ranges::any_of(steps, [&](const plan::Step& step) {
+    if (const auto* launch = std::get_if<plan::Launch>(&step.what))
+      return std::ranges::count(launch->buffers, buffer) > 0;
+    if (const auto* copy = std::get_if<plan::Copy>(&step.what)) {
+      return copy->from == buffer ||
+             std::ranges::any_of(copy->starts, [&](const auto& start) { return start.buffer == buffer; });
+    }
+    const plan::Repeat& r = *std::get<std::shared_ptr<plan::Repeat>>(step.what);
+    return is_read(r.condition, buffer) || is_read(r.body, buffer) ||
+           std::ranges::any_of(r.carries,
+                               [&](const auto& c) { return c.init == buffer || c.next == buffer; }) ||
+           std::ranges::any_of(r.reads, [&](const auto& x) { return x.whole == buffer; });
+  });
+}
+
+bool is_read(const plan::Plan& plan, int buffer) { return is_read(plan.steps, buffer); }
+
 // What is laid out before the first call: each a program of its own, which equal weights of many programs
 // share.
 void compile_laid(State& s) {
-  for (const plan::Buffer& b : s.plan.buffers) {
-    if (b.kind != plan::Buffer::Kind::laid) continue;
-    const Type& from = s.graph.parameters[b.index]->type();
-    const NodeRef input = build::parameter(0, from);
-    const Graph graph{{input}, {plan::laid(input, b.layout, b.type.shape)}, {}};
-    Options options;
-    options.device = s.options.device;
-    s.laid.push_back({b.index, compile(graph, options)});
-    s.notes.push_back(fmt::format("{} {} is laid out ahead, in the order in which it is read: {}, kept",
-                                  s.plan.buffers[b.index].name, from.str(), b.type.str()));
+  const auto given = static_cast<int>(s.graph.parameters.size());
+  Options options;
+  options.device = s.options.device;
+  for (size_t k = 0; k < s.plan.buffers.size(); ++k) {
+    const plan::Buffer& b = s.plan.buffers[k];
+    if (!is_laid(s, b)) continue;
+    const bool ordered = b.kind == plan::Buffer::Kind::laid;
+    Laid laid{{b.index}, nullptr};
+    Graph graph;
+    if (b.index < given) {
+      graph.parameters = graph.results = {build::parameter(0, s.graph.parameters[b.index]->type())};
+    } else {
+      const Ahead& ahead = s.ahead[static_cast<size_t>(b.index - given)];
+      laid.from = ahead.from, graph = ahead.graph;
+    }
+    std::vector<std::string> names;
+    for (const int from : laid.from)
+      names.push_back(s.plan.buffers[from].name + " " + s.graph.parameters[from]->type().str());
+    if (ordered) graph.results = {plan::laid(graph.results[0], b.layout, b.type.shape)};
+    if (ordered || is_read(s.plan, static_cast<int>(k))) {
+      laid.layout = compile(graph, options);
+      s.notes.push_back(
+          fmt::format("{}{} {} ahead{}: {}, kept",
+                      b.index < given ? "" : fmt::format("{} of ", s.plan.buffers[b.index].name),
+                      fmt::join(names, ", "), b.index < given ? "is laid out" : "is computed",
+                      ordered ? ", in the order in which it is read" : "", b.type.str()));
+    }
+    s.laid.push_back(std::move(laid));
   }
 }
 
@@ -361,6 +413,8 @@ constexpr Pass kPasses[] = {
     {"expand", run_expand, verify_graph, dump_graph, "graph", true},
     {"widen", run_widen, verify_graph, dump_graph, "graph"},
     {"simplify_core", [](State& s) { s.core = simplify(s.core); }, verify_graph, dump_graph, "graph"},
+    {"ahead", [](State& s) { s.ahead = compute_ahead(s.core, s.options.fixed); }, verify_graph, dump_graph,
+     "graph"},
     {"orders", [](State& s) { s.core = orders(s.core); }, verify_graph, dump_graph, "graph"},
     {"plan", run_plan, verify_plan, dump_plan, "tile", true},
     {"target", run_target, verify_nothing, dump_code, "asm", true},

@@ -43,9 +43,10 @@ struct SymbolSource {
 
 class Executable;
 
-// A further input of a compiled graph: what `layout` makes of parameter `from`, a fixed one.
+// A further input of a compiled graph: what `layout` makes of parameters `from`, fixed ones: computes of
+// them, in the order in which it is read. Null where no launch reads it as it is.
 struct Laid {
-  int from = -1;
+  std::vector<int> from;
   std::shared_ptr<const Executable> layout;
 };
 

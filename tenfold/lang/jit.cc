@@ -19,17 +19,18 @@ Nodes outside_leaves(const Traced& traced) {
   return out;
 }
 
-// What a layout makes of a captured array, shared by all functions that captured it and read it in this
+// What a layout makes of captured arrays, shared by all functions that captured it and read it in this
 // order. Each of them keeps the array, so its address stands for it as long as there is what was made of it.
-BufferRef laid_out(void* captured, const std::shared_ptr<const compile::Executable>& layout) {
+BufferRef laid_out(const std::vector<void*>& captured,
+                   const std::shared_ptr<const compile::Executable>& layout) {
   static auto* const mutex = new std::mutex;
-  static auto* const known = new std::map<std::pair<void*, const void*>, std::weak_ptr<Buffer>>;
+  static auto* const known = new std::map<std::pair<std::vector<void*>, const void*>, std::weak_ptr<Buffer>>;
   const std::lock_guard lock(*mutex);
   std::erase_if(*known, [](const auto& entry) { return entry.second.expired(); });
   std::weak_ptr<Buffer>& shared = (*known)[{captured, layout.get()}];
   if (BufferRef found = shared.lock()) return found;
   std::vector<BufferRef> made(1);
-  layout->run(std::array{captured}, {}, made);
+  layout->run(captured, {}, made);
   shared = made[0];
   return made[0];
 }
@@ -90,9 +91,12 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
 
 // At the first call: to explain a function runs nothing.
 void Compiled::lay_out() const {
-  for (const compile::Laid& laid : executable_->laid())
-    laid_.push_back(
-        laid_out(captured_data_[static_cast<size_t>(laid.from) - arguments_.size()], laid.layout));
+  for (const compile::Laid& laid : executable_->laid()) {
+    std::vector<void*> from;
+    for (const int parameter : laid.from)
+      from.push_back(captured_data_[static_cast<size_t>(parameter) - arguments_.size()]);
+    laid_.push_back(laid.layout ? laid_out(from, laid.layout) : nullptr);
+  }
 }
 
 std::vector<int64_t> Compiled::bind(std::span<const Argument> arguments, Location where) const {
@@ -130,7 +134,7 @@ Tensors Compiled::operator()(std::span<const Argument> arguments, Location where
   if (count > kFew) many.resize(count), inputs = many.data();
   for (size_t i = 0; i < arguments.size(); ++i) inputs[i] = const_cast<void*>(arguments[i].data);
   std::ranges::copy(captured_data_, inputs + arguments.size());
-  for (size_t k = 0; k < laid_.size(); ++k) inputs[given + k] = laid_[k]->data();
+  for (size_t k = 0; k < laid_.size(); ++k) inputs[given + k] = laid_[k] ? laid_[k]->data() : nullptr;
   std::vector<BufferRef> staged;
   if (device_) stage_numbers(arguments, inputs, staged);
 

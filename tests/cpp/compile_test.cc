@@ -59,11 +59,12 @@ TEST(Compile, RunsAndIsCached) {
 
 TEST(Compile, PassesCanBeSwitchedOff) {
   const Graph graph{{x()}, {x() * 3.0 + 1.0}, {}};
-  EXPECT_THAT(pass_names(*compile(graph)), testing::ElementsAre("verify", "simplify", "expand", "widen",
-                                                                "simplify_core", "orders", "plan", "target"));
+  EXPECT_THAT(pass_names(*compile(graph)),
+              testing::ElementsAre("verify", "simplify", "expand", "widen", "simplify_core", "ahead",
+                                   "orders", "plan", "target"));
   const Environment off("TENFOLD_DISABLE", "simplify,simplify_core");
   EXPECT_THAT(pass_names(*compile(graph)),
-              testing::ElementsAre("verify", "expand", "widen", "orders", "plan", "target"));
+              testing::ElementsAre("verify", "expand", "widen", "ahead", "orders", "plan", "target"));
 }
 
 TEST(Compile, AnUnknownPassIsAnError) {
@@ -74,7 +75,7 @@ TEST(Compile, AnUnknownPassIsAnError) {
   } catch (const UserError& e) {
     EXPECT_STREQ(e.what(),
                  "TENFOLD_DISABLE names \"simplfy\", which is no pass that can be switched off: choose of "
-                 "verify, simplify, widen, simplify_core, orders");
+                 "verify, simplify, widen, simplify_core, ahead, orders");
   }
 }
 

@@ -91,8 +91,10 @@ std::vector<Array> run(const compile::Executable& e, std::vector<Array>& inputs)
   std::vector<BufferRef> laid(e.laid().size());
   for (size_t k = 0; k < laid.size(); ++k) {
     const compile::Laid& l = e.laid()[k];
-    l.layout->run(std::array{data[static_cast<size_t>(l.from)]}, {}, {&laid[k], 1});
-    data.push_back(laid[k]->data());
+    std::vector<void*> from;
+    for (const int parameter : l.from) from.push_back(data[static_cast<size_t>(parameter)]);
+    if (l.layout) l.layout->run(from, {}, {&laid[k], 1});
+    data.push_back(laid[k] ? laid[k]->data() : nullptr);
   }
   const Nodes& results = e.graph().results;
   std::vector<BufferRef> buffers(results.size());

@@ -29,6 +29,7 @@ def test_fields():
         "expand",
         "widen",
         "simplify_core",
+        "ahead",
         "orders",
         "plan",
         "target",
@@ -217,3 +218,29 @@ def test_attention_is_one_launch_that_moves_no_scores():
     q = tn.zeros((8, 512, 64))
     e = tn.explain(attention, q, q, q)
     assert e.launches == 1 and e.bytes_written == 8 * 512 * 64 * 4
+
+
+def test_what_captured_arrays_decide_is_computed_ahead():
+    rng = np.random.default_rng(2)
+    w, s = (tn.asarray(rng.standard_normal(n).astype(np.float32)) for n in [(96, 128), (128,)])
+    x = tn.asarray(rng.standard_normal((40, 96)).astype(np.float32))
+
+    def ahead(f):
+        page = tn.explain(tn.jit(f), x)
+        got = np.asarray(tn.jit(f)(x))
+        np.testing.assert_array_equal(np.asarray(tn.jit(f, plan=page.plan)(x)), got)
+        return got, [n.replace("\n", " ") for n in str(page).splitlines() if " computed ahead" in n]
+
+    got, notes = ahead(lambda x: x @ (w * s))  # and in the order in which it is read
+    np.testing.assert_allclose(got, np.asarray(x) @ (np.asarray(w) * np.asarray(s)), rtol=1e-4, atol=1e-4)
+    assert len(notes) == 1 and notes[0].startswith(
+        "p3 of p1 f32[96,128], p2 f32[128] is computed ahead, in the order"
+    )
+    assert ahead(lambda x: (x @ w) * (w * w).sum())[1] == [
+        "p2 of p1 f32[96,128] is computed ahead: f32[], kept"
+    ]
+    # More bytes than they have, bytes that are read anyhow, nothing but moves: as they were.
+    assert not ahead(lambda x: x.sum() + tn.broadcast_to(s * 2.0, (96, 128)))[1]
+    assert not ahead(lambda x: x @ (w * 2.0) + x @ w)[1]
+    assert not ahead(lambda x: x @ tn.permute_dims(w[:, :96], (1, 0)))[1]
+    assert len(ahead(lambda x: x @ (w * 2.0) + x @ (w * 3.0))[1]) == 1
