@@ -77,9 +77,12 @@ class Quantized:
         if self.bits == 4:
             shift = _t.reshape(_t.arange(2, dtype=_t.u8) * 4, (1, 2, 1))
             level = _t.bitwise_and(_t.shift_right(_t.reshape(level, (inputs // 2, 1, outputs)), shift), 15)
+            if self.zero is None:  # in bytes: an operation of floats less
+                level = level.astype(_t.i8) - 8
         level = _t.reshape(level, (-1, self.group, outputs)).astype(_t.f32)
-        zero = (8.0 if self.bits == 4 else 0.0) if self.zero is None else _t.expand_dims(self.zero, 1)
-        weights = (level - zero) * _t.expand_dims(self.scale, 1)
+        if self.zero is not None:
+            level = level - _t.expand_dims(self.zero, 1)
+        weights = level * _t.expand_dims(self.scale, 1)
         return _t.reshape(weights, (inputs, outputs)).astype(dtype)
 
     def __rmatmul__(self, x: ArrayLike, dtype: DtypeLike | None = None) -> Tensor:
