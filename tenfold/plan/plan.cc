@@ -977,7 +977,8 @@ Plan make_plan(const Graph& graph, const tile::Machine& machine, const Options& 
     if (std::ranges::none_of(proposed, [&](const Graph& g) { return same(g, other); }))
       proposed.push_back(std::move(other));
   };
-  if (options.granted("reassociate")) propose(reassociate(graph));
+  if (options.granted("reassociate"))
+    for (const Graph& g : {graph, common_factors(graph), distribute(graph)}) propose(reassociate(g));
   if (options.granted("factor") || options.granted("online")) {
     propose(factor(graph));
     if (options.granted("reassociate")) propose(reassociate(factor(graph)));

@@ -27,6 +27,11 @@ Graph factor(const Graph&);
 // Products of several arrays in the order of the fewest multiplications: other rounding, less work.
 Graph reassociate(const Graph&);
 
+// a b + a c as a (b + c), and a (b + c) as a b + a c where b or c is a product: other rounding, and less work
+// where the caller finds so.
+Graph common_factors(const Graph&);
+Graph distribute(const Graph&);
+
 // What a machine sums as it is.
 struct Narrow {
   bool bytes = false;         // u8 with i8, in i32; i8 with i8 becomes that

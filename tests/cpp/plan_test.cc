@@ -337,6 +337,14 @@ TEST(Plan, ReassociatedProducts) {
   const NodeRef many = contract(contract(ab, a, "ik,kj->ij"), contract(b, u, "jk,knm->jn"), "ij,jn->ni");
   const Graph four{{a, b, u}, {many}, {}};
   EXPECT_LT(flops(four, true), flops(four, false));
+  // A common factor, written in two ways; and a sum with a product of low rank, which is not made.
+  NodeRef w = in(0, {60, 50}), y = in(1, {50, 60}), z = in(2, {50, 60});
+  const NodeRef sum = contract(w, y, "mk,kn->mn") - contract(z, w, "an,ba->bn");
+  EXPECT_LT(flops({{w, y, z}, {sum}, {}}, true), flops({{w, y, z}, {sum}, {}}, false) * 0.6);
+  NodeRef down = in(1, {60, 2}), up = in(2, {2, 50}), t = in(3, {50, 8});
+  const NodeRef adapted = contract(w + contract(down, up, "ir,rj->ij"), t, "ij,jn->in");
+  const Graph low{{w, down, up, t}, {adapted}, {}};
+  EXPECT_LT(flops(low, true), flops(low, false) * 0.9);
 }
 
 TEST(Plan, NoDiagonalIsStored) {
