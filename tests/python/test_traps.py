@@ -1,6 +1,7 @@
 """The traps of lazy evaluation (docs/design.md, section 3), each closed and held closed."""
 
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -218,6 +219,25 @@ def test_imports_are_light():
         "print('numpy' in sys.modules, 'libLLVM' in maps, t < 0.5)"
     )
     assert out == "False False True"
+
+
+def test_products_and_convolutions_are_nobody_elses():
+    """No library of products or convolutions is loaded, not even after some ran; NumPy would bring one."""
+    objects = in_new_process(
+        "import tenfold as tn\n"
+        "x, image, taps = tn.ones((64, 300)), tn.ones((1, 8, 20, 20)), tn.ones((8, 8, 3, 3))\n"
+        "assert (x @ x.T).tolist()[63][63] == 300 and tn.conv(image, taps).tolist()[0][0][5][5] == 72\n"
+        "half = x.astype(tn.bfloat16)\n"
+        "turned = x.astype(tn.complex64) * 1j\n"
+        "assert (half @ half.T).tolist()[0][0] == 300 and (turned @ turned.T).tolist()[0][0] == -300\n"
+        "print(*sorted({line.split()[5] for line in open('/proc/self/maps') if line.count('/')}))"
+    ).split()
+    names = [path.rsplit("/", 1)[-1] for path in objects]
+    assert any(name.startswith("libtenfold_llvm") for name in names), names  # kernels were compiled
+    foreign = re.compile(
+        r"blas|lapack|mkl|blis|dnn|xnn|xsmm|eigen|torch|fbgemm|armpl|accelerate|gomp|onnx", re.I
+    )
+    assert not list(filter(foreign.search, names)), names
 
 
 def test_threads_may_look_at_one_tensor():
