@@ -1,4 +1,4 @@
-"""The figures: `scripts/bench [figure ...]`, 1 to 14 or `contraction` (8 to 14), all by default.
+"""The figures: `scripts/bench [figure ...]`, 1 to 16 or `contraction` (8 to 16), all by default.
 
 Prints a table, writes bench/results/<machine>.json and a plot beside it. Figures that were not asked for
 keep what an earlier run wrote. Exits with 1 where a figure is missed or impossible. Nothing else should run.
@@ -15,7 +15,7 @@ import sys
 import harness
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-LAST = 14
+LAST = 16
 MODULES = {"tenfold": "tenfold_", "jax": "jax_", "torch": "torch_", "onnx": "onnx_"}
 
 

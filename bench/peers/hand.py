@@ -7,10 +7,12 @@ import hand
 import reference
 from harness import THREADS, Prepared
 
-from . import ops, policy_weights
+from . import ops, policy_weights, scalars
 
 
 def prepare(case):
+    if case["work"] == "scalars":
+        return _min_plus(case)
     return _cartpole(case) if case["work"] == "cartpole" else _memory(case)
 
 
@@ -22,6 +24,14 @@ def _cartpole(case):
     else:
         run, out = hand.policy_rollout(keys, steps, policy_weights(), case["policy"] == "tanh", THREADS)
     return Prepared(run, lambda: out, envs * steps)
+
+
+def _min_plus(case):
+    a, b = map(hand.copied, scalars.inputs(case))
+    y, (m, k, n), p = hand.empty((len(a), b.shape[1])), case["shape"], hand.pointer
+    sizes, loop = [ctypes.c_int64(size) for size in (m, n, k)], hand.loops().hand_min_plus
+    run = lambda: loop(p(a), p(b), p(y), *sizes, THREADS, False)
+    return Prepared(run, lambda: {"y": y[: scalars.CHECKED]}, scalars.terms(case))
 
 
 def _memory(case):

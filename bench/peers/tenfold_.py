@@ -8,7 +8,7 @@ from harness import Prepared
 
 import tenfold as tn
 
-from . import few_rows, layers, narrow, ops, policy_weights, products, windows
+from . import few_rows, layers, narrow, ops, policy_weights, products, scalars, windows
 
 FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 
@@ -16,7 +16,7 @@ FIELDS = ("obs", "action", "reward", "terminated", "truncated")
 def prepare(case):
     works = {"cartpole": _cartpole, "op": _memory, "scan": _scan, "product": _product, "attention": _product,
              "linear": _layer, "encoder": _layer,
-             "few_rows": _few_rows, "conv": _conv, "narrow": _narrow}  # fmt: skip
+             "few_rows": _few_rows, "conv": _conv, "narrow": _narrow, "scalars": _scalars}  # fmt: skip
     return works[case["work"]](case)
 
 
@@ -292,6 +292,34 @@ def _called(f, x, part, units):
         np.asarray(y)
 
     return Prepared(run, lambda: {"y": part(np.asarray(kept["y"]))}, units)
+
+
+# ---- figures 15 and 16
+
+
+def _scalars(case):
+    arrays, scalar, kept = [tn.asarray(x) for x in scalars.inputs(case)], case["scalar"], {}
+    over = lambda op: tn.jit(lambda a, b: tn.contract("mk,kn->mn", a, b, operator=op))
+    if scalar == "dual":
+        arrays = [tuple(arrays[:2]), tuple(arrays[2:])]
+    if scalar == "bf16":
+        arrays = [x.astype(tn.bfloat16) for x in arrays]
+    call = over({"dual": tn.dual, "min-plus": tn.min_plus}.get(scalar))
+    if case.get("frozen"):
+        weights = arrays.pop()
+        call = tn.jit(lambda a: a @ weights)
+
+    def run():
+        kept["y"] = call(*arrays)
+        tn.evaluate(kept["y"])
+
+    def outputs():
+        parts = kept["y"] if scalar == "dual" else [kept["y"]]
+        if scalar == "bf16":
+            parts = [y.astype(tn.float32) for y in parts]
+        return {n: np.asarray(y)[: scalars.CHECKED] for n, y in zip(("y", "dy"), parts, strict=False)}
+
+    return Prepared(run, outputs, scalars.terms(case))
 
 
 # ---- figure 5: a simulator of adjustable state, K steps in one launch or one launch a step

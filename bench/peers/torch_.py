@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from harness import THREADS, Prepared, quickest
 
-from . import few_rows, layers, narrow, ops, policy_weights, products, windows
+from . import few_rows, layers, narrow, ops, policy_weights, products, scalars, windows
 
 torch.set_num_threads(THREADS)
 STEPS_A_CALL = 10
@@ -18,7 +18,7 @@ def prepare(case):
     with torch.no_grad():
         works = {"cartpole": _cartpole, "op": _memory, "product": _product, "attention": _product,
                  "linear": _layer, "encoder": _layer,
-                 "few_rows": _few_rows, "conv": _conv, "narrow": _narrow}  # fmt: skip
+                 "few_rows": _few_rows, "conv": _conv, "narrow": _narrow, "scalars": _scalars}  # fmt: skip
         prepared = works[case["work"]](case)
     run = prepared.run
 
@@ -295,3 +295,25 @@ def _narrow(case):
     moved = lambda: linear((x ^ -128).view(torch.uint8), 128)
     calls = [moved, lambda: rest(torch._int_mm(x, w), scale)]
     return _quickest(calls, torch.Tensor.numpy, narrow.flops(case))
+
+
+def _scalars(case):
+    """torch.mm; dual numbers by real products, in three calls or, of [b, db] side by side, in two."""
+    arrays, part = list(map(torch.from_numpy, scalars.inputs(case))), slice(scalars.CHECKED)
+    if case["scalar"] == "dual":
+        a, da, b, db = arrays
+        both, n = torch.cat((b, db), 1), b.shape[1]
+
+        def two():
+            y = torch.mm(a, both)
+            return y[:, :n], torch.addmm(y[:, n:], da, b)
+
+        calls = [lambda: (torch.mm(a, b), torch.addmm(torch.mm(a, db), da, b)), two]
+        prepared = _quickest(calls, lambda y: y, scalars.terms(case))
+        kept = prepared.outputs
+        prepared.outputs = lambda: {n: y[part].numpy() for n, y in zip(("y", "dy"), kept()["y"], strict=True)}
+        return prepared
+    if case["scalar"] == "bf16":
+        arrays = [x.bfloat16() for x in arrays]
+    checked = (lambda y: y[part].float().numpy()) if case["scalar"] == "bf16" else lambda y: y[part].numpy()
+    return _quickest([lambda: torch.mm(*arrays)], checked, scalars.terms(case))
