@@ -221,8 +221,9 @@ def test_imports_are_light():
     assert out == "False False True"
 
 
-def test_products_and_convolutions_are_nobody_elses():
+def test_products_and_convolutions_are_nobody_elses(tmp_path, monkeypatch):
     """No library of products or convolutions is loaded, not even after some ran; NumPy would bring one."""
+    monkeypatch.setenv("TENFOLD_CACHE_DIR", str(tmp_path))  # no kernel of an earlier run: all are compiled
     objects = in_new_process(
         "import tenfold as tn\n"
         "x, image, taps = tn.ones((64, 300)), tn.ones((1, 8, 20, 20)), tn.ones((8, 8, 3, 3))\n"
