@@ -195,6 +195,7 @@ class Planner {
   std::map<std::vector<int>, Shared> quick_,
       searched_;  // by the text of alike clusters; buffers by its numbers
   int next_cluster_ = 0;
+  std::vector<int> levels_;                         // by cluster; empty: not known
   std::set<int> in_memory_;                         // constants that a launch has stored
   std::unordered_map<const Node*, NodeRef> refs_;   // the graph's nodes, for Launch.nodes
   std::map<int, std::pair<Plan, double>> repeats_;  // scan units that are loops of launches
@@ -489,29 +490,52 @@ class Planner {
   }
   bool is_loop(int u) const { return prim_of(u).kind == Kind::control; }
 
-  // Everything on a path between the two comes along.
+  // Of every cluster: more than those of all that it reads.
+  void find_levels() {
+    levels_.assign(static_cast<size_t>(next_cluster_), 0);
+    std::vector<int> waiting(levels_.size(), 0), ready;
+    const auto for_each_user = [&](int c, const auto& visit) {
+      for (int u : clusters_[c])
+        for (int v : unit_users_[u])
+          if (cluster_of_[v] != c) visit(cluster_of_[v]);
+    };
+    for (const auto& [c, units] : clusters_) for_each_user(c, [&](int d) { ++waiting[d]; });
+    for (const auto& [c, units] : clusters_)
+      if (waiting[c] == 0) ready.push_back(c);
+    while (!ready.empty()) {
+      const int c = ready.back();
+      ready.pop_back();
+      for_each_user(c, [&](int d) {
+        levels_[d] = std::max(levels_[d], levels_[c] + 1);
+        if (--waiting[d] == 0) ready.push_back(d);
+      });
+    }
+  }
+
+  // Everything on a path between the two comes along; none where that is too far to look.
   std::optional<std::vector<int>> closure(int a, int b) {
-    std::set<int> group{a, b};
-    // Clusters reachable from the group and reaching it.
-    auto sweep = [&](bool down) {
+    constexpr size_t kFar = 2000;
+    if (levels_.empty()) find_levels();
+    const auto [low, high] = std::minmax(levels_[a], levels_[b]);
+    // Clusters reachable from the two and reaching them, at levels between theirs.
+    const auto sweep = [&](bool down) {
       std::set<int> seen;
-      std::vector<int> work(group.begin(), group.end());
-      while (!work.empty()) {
-        int c = work.back();
+      std::vector<int> work{a, b};
+      while (!work.empty() && seen.size() <= kFar) {
+        const int c = work.back();
         work.pop_back();
         for (int u : clusters_[c])
-          for (int v : down ? unit_users_[u] : flat_.units[u].inputs) {
-            int d = cluster_of_[v];
-            if (d != c && seen.insert(d).second) work.push_back(d);
-            if (seen.size() > 2000) return std::optional<std::set<int>>{};
-          }
+          for (int v : down ? unit_users_[u] : flat_.units[u].inputs)
+            if (const int d = cluster_of_[v];
+                d != c && levels_[d] > low && levels_[d] < high && seen.insert(d).second)
+              work.push_back(d);
       }
-      return std::optional{seen};
+      return seen;
     };
-    auto down = sweep(true), up = sweep(false);
-    if (!down || !up) return {};
-    for (int c : *down)
-      if (up->contains(c) && !fault("plan_merge_path")) group.insert(c);
+    std::set<int> group{a, b};
+    const std::set<int> down = sweep(true), up = down.empty() ? down : sweep(false);
+    if (std::max(down.size(), up.size()) > kFar) return {};
+    if (!fault("plan_merge_path")) std::ranges::set_intersection(down, up, std::inserter(group, group.end()));
     return std::vector<int>(group.begin(), group.end());
   }
 
@@ -593,6 +617,7 @@ class Planner {
         for (int c : group) clusters_.erase(c);
         for (int u : units) cluster_of_[u] = made;
         clusters_[made] = std::move(units);
+        levels_.clear();
         push(made);
       }
     };
