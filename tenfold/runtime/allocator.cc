@@ -128,9 +128,10 @@ class Pool {
   static void* fresh(size_t bytes) {
     if (bytes >= kMostBytes) return nullptr;
     if (bytes < kHugePageBytes) return std::aligned_alloc(kAlignment, bytes);
-    const size_t rounded = (bytes + kHugeAlignment - 1) / kHugeAlignment * kHugeAlignment;
-    void* block = std::aligned_alloc(kHugeAlignment, rounded);
-    if (block) madvise(block, rounded, MADV_HUGEPAGE);  // a hint: a refusal changes nothing
+    void* block = std::aligned_alloc(kHugeAlignment, bytes);
+    // A hint: a refusal changes nothing. What is beyond the last whole one is small pages, or it would be
+    // zeroed for nothing.
+    if (block) madvise(block, bytes / kHugeAlignment * kHugeAlignment, MADV_HUGEPAGE);
     return block;
   }
 

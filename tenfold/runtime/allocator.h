@@ -8,7 +8,7 @@
 namespace tenfold {
 
 inline constexpr size_t kAlignment = 64;  // bytes: a cache line, and the widest vector register
-inline constexpr size_t kHugePageBytes = size_t{4} << 20;  // blocks from this size on ask for huge pages
+inline constexpr size_t kHugePageBytes = size_t{2} << 20;  // blocks from this size on ask for huge pages
 
 struct MemoryStatistics {
   int64_t live_bytes = 0;    // handed out now, in bytes of their size classes
