@@ -5,6 +5,8 @@
 
 #include "tenfold/ir/build.h"
 #include "tenfold/lang/function.h"
+#include "tenfold/runtime/parallel.h"
+#include "tenfold/runtime/program.h"
 #include "tenfold/target/devices.h"
 
 namespace tenfold::lang {
@@ -19,20 +21,46 @@ Nodes outside_leaves(const Traced& traced) {
   return out;
 }
 
-// What a layout makes of captured arrays, shared by all functions that captured it and read it in this
-// order. Each of them keeps the array, so its address stands for it as long as there is what was made of it.
-BufferRef laid_out(const std::vector<void*>& captured,
-                   const std::shared_ptr<const compile::Executable>& layout) {
+// Captured arrays, and what is made of them; a null for what nobody reads.
+using Laying = std::pair<std::vector<void*>, const compile::Executable*>;
+
+std::vector<BufferRef> lay_all(const std::vector<Laying>& wanted) {
+  std::vector<BufferRef> made(wanted.size());
+  const auto one = [&](size_t k) { wanted[k].second->run(wanted[k].first, {}, {&made[k], 1}); };
+  const bool on_device = !wanted.empty() && wanted[0].second->device();
+  if (on_device || Profile::current()) {  // whose rows stand in an order
+    for (size_t k = 0; k < wanted.size(); ++k) one(k);
+    return made;
+  }
+  constexpr double kLong = 1;  // seconds: an array at a time, for some are longer
+  parallel_ranges(
+      std::ssize(wanted),
+      [](void* context, int64_t begin, int64_t end) {
+        for (int64_t k = begin; k < end; ++k) (*static_cast<decltype(&one)>(context))(static_cast<size_t>(k));
+      },
+      const_cast<void*>(static_cast<const void*>(&one)), kLong);
+  return made;
+}
+
+// What layouts make of captured arrays, shared by all functions that captured one and read it in this order.
+// Each of them keeps the array, so its address stands for it as long as there is what was made of it.
+std::vector<BufferRef> laid_out(const std::vector<Laying>& wanted) {
   static auto* const mutex = new std::mutex;
-  static auto* const known = new std::map<std::pair<std::vector<void*>, const void*>, std::weak_ptr<Buffer>>;
+  static auto* const known = new std::map<Laying, std::weak_ptr<Buffer>>;
   const std::lock_guard lock(*mutex);
   std::erase_if(*known, [](const auto& entry) { return entry.second.expired(); });
-  std::weak_ptr<Buffer>& shared = (*known)[{captured, layout.get()}];
-  if (BufferRef found = shared.lock()) return found;
-  std::vector<BufferRef> made(1);
-  layout->run(captured, {}, made);
-  shared = made[0];
-  return made[0];
+  std::map<Laying, BufferRef> found;  // held from here on
+  std::vector<Laying> missing;
+  for (const Laying& l : wanted) {
+    const auto at = known->find(l);
+    const auto [entry, fresh] = found.try_emplace(l, at == known->end() ? nullptr : at->second.lock());
+    if (fresh && !entry->second && l.second) missing.push_back(l);
+  }
+  const std::vector<BufferRef> made = lay_all(missing);
+  for (size_t k = 0; k < missing.size(); ++k) (*known)[missing[k]] = found[missing[k]] = made[k];
+  std::vector<BufferRef> out;
+  for (const Laying& l : wanted) out.push_back(found.at(l));
+  return out;
 }
 
 }  // namespace
@@ -91,12 +119,14 @@ Compiled::Compiled(const Function& function, const std::vector<ArgumentType>& ty
 
 // At the first call: to explain a function runs nothing.
 void Compiled::lay_out() const {
+  std::vector<Laying> wanted;
   for (const compile::Laid& laid : executable_->laid()) {
     std::vector<void*> from;
     for (const int parameter : laid.from)
       from.push_back(captured_data_[static_cast<size_t>(parameter) - arguments_.size()]);
-    laid_.push_back(laid.layout ? laid_out(from, laid.layout) : nullptr);
+    wanted.emplace_back(std::move(from), laid.layout.get());
   }
+  laid_ = laid_out(wanted);
 }
 
 std::vector<int64_t> Compiled::bind(std::span<const Argument> arguments, Location where) const {
