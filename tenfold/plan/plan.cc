@@ -37,6 +37,9 @@ constexpr double kTaken = 0.03;   // of what stands under a vote: it is rare, or
 constexpr double kGather = 40;    // scalar operations that an element costs which vectors gather or scatter
 constexpr double kExposed = 0.1;  // of the lesser of arithmetic and memory: what the greater does not hide
 
+constexpr double kRoom = 256 << 20;  // bytes between launches that cost nothing; of more, each as if it was
+constexpr double kRoomWorth = 8;     // moved so many times more, where that is what was granted
+
 constexpr double kMostVectors =
     64;  // of a value in a tile that is written by hand: what is unrolled has an end
 
@@ -539,6 +542,19 @@ class Planner {
     return std::vector<int>(group.begin(), group.end());
   }
 
+  // A maximum runs so that memory need not grow with a length: what waits between launches has its price
+  // then.
+  double room_seconds(const std::vector<int>& group, const std::vector<int>& together) const {
+    const std::vector<int> kept = outputs(together);
+    double bytes = 0;
+    for (const int c : group)
+      for (const int o : outputs(clusters_.at(c)))
+        if (std::ranges::find(kept, o) == kept.end())
+          bytes +=
+              static_cast<double>(volume(flat_.ops[o].type.shape).hint() * size_of(flat_.ops[o].type.dtype));
+    return std::max(0.0, bytes - kRoom) * kRoomWorth / machine_.memory_bandwidth;
+  }
+
   void merge() {
     if (clusters_.size() > kSearchNodes) return;
     struct Entry {
@@ -570,6 +586,7 @@ class Planner {
         notes_.emplace(std::min(a, b) * 100000LL + std::max(a, b), together.barrier);
         return {0, {}};
       }
+      if (options_.granted("online")) apart += room_seconds(*group, units_of(*group));
       const double worth = bytes_of(together.cost) < bytes * (1 - kTie) ? kTie : kLaunchWorth;
       const double gained = apart * (1 + worth) - together.cost.seconds;
       if (gained <= 0 && group->size() == 2)
