@@ -40,13 +40,15 @@ class Finder {
 
  private:
   struct Facts {
-    bool fixed = false, moves = false;  // moves: nothing but them
+    bool fixed = false, moves = false;  // moves: nothing but those that a layout can make
     std::set<int> parameters = {};
   };
 
   Facts facts(const Node& n) const {
     if (n.prim->has("parameter") || n.prim->kind == Kind::control || n.types.size() != 1) return {};
-    Facts out{true, n.prim->kind == Kind::move || n.inputs.empty()};
+    const bool ordered =
+        n.prim->kind == Kind::move && n.prim->name != "reverse" && n.prim->name != "concatenate";
+    Facts out{true, ordered || n.inputs.empty()};
     for (const NodeRef& input : n.inputs) {
       const Facts& from = facts_.at(input.get());
       out.fixed &= from.fixed;

@@ -72,7 +72,7 @@ class Lowering {
   std::vector<double> chain_;                       // cost to compute it again from loads and kept values
   std::vector<int> source_;  // the one reduction or contraction it is made of; -1: none, -2: several
   std::vector<Nest> nests_;
-  std::set<int> spread_;  // packed, and too large to wait in registers
+  std::set<int> spread_;  // packed, and not to wait in registers
   std::set<int> kept_, memory_accumulators_, resumed_, written_;
   std::set<int> passing_;  // made anew in each turn of the loop around, and used in it
   std::unordered_map<int, ValueId> scratch_, variables_;

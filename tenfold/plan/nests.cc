@@ -317,7 +317,10 @@ void Lowering::find_kept() {
   for (const int i : choice_.packed) {
     int64_t elements = 1;
     for (AtomId a : space_atoms(inst(i).dims)) elements *= tiling(a).inner;
-    if (elements * 4 > 2 * machine_.registers * machine_.vector_bytes) kept_.insert(i), spread_.insert(i);
+    const int64_t room = choice_.group >= 0 && machine_.tile_rows > 0  // whose tiles are loaded from memory
+                             ? 0
+                             : 2 * machine_.registers * machine_.vector_bytes;
+    if (elements * 4 > room) kept_.insert(i), spread_.insert(i);
   }
 }
 

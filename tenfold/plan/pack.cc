@@ -137,12 +137,14 @@ void choose_tiles(Packing& p, const InnerProduct& product, AtomId rows, AtomId g
     p.choice.order.insert(p.choice.order.begin(), rows);
   atoms[groups] = {p.all.space.extent(groups).value(), false, false};
   std::erase(p.choice.order, groups);
-  // Rows are read where they lie, if they all exist there.
-  for (const int operand : product.operands) {
-    const Inst& x = p.all.insts[operand];
-    if (has(x.dims, p.choice.vector)) continue;
-    if (x.kind != Inst::Kind::load || !reads_all(p.all, x)) p.choice.packed.insert(operand);
-  }
+}
+
+// Tiles are loaded from memory: is there all that they need? Rows are read where they lie.
+bool lies_in_memory(const Instances& all, const InnerProduct& product, AtomId vector) {
+  return std::ranges::all_of(product.operands, [&](int operand) {
+    const Inst& x = all.insts[operand];
+    return x.kind == Inst::Kind::load && (has(x.dims, vector) || reads_all(all, x));
+  });
 }
 
 }  // namespace
@@ -230,7 +232,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
     return i.kind == Inst::Kind::reduce && group > 1 && has(i.reduced, grouped);
   });
   const bool tiles =
-      group > 1 && alone && machine.tile_rows > 0 &&
+      group > 1 && alone && lies_in_memory(all, product, axes.vector) && machine.tile_rows > 0 &&
       fills_tiles((part && longest == grouped ? part : all.space.extent(grouped).value()) / group);
   for (const auto [enough, all_axes] : {Way{1.0, false}, Way{2.0 * machine.units, false}, Way{1.0, true}}) {
     if (all_axes && (beside.empty() || site.goes_by)) continue;

@@ -45,6 +45,7 @@ NodeRef with_common_factor(const NodeRef& sum) {
   for (size_t i = 0; i < 2; ++i)
     for (size_t j = 0; j < 2; ++j) {
       const Seen p = seen_from(x, i), q = seen_from(y, j);
+      if (p.other->dtype() != sum->dtype()) return {};  // the sum is not made in fewer bits
       if (p.shared != q.shared || p.out != q.out || p.shared_letters != q.shared_letters ||
           p.other_letters != q.other_letters || !(p.other->type() == q.other->type()))
         continue;
@@ -59,7 +60,9 @@ NodeRef with_common_factor(const NodeRef& sum) {
 NodeRef multiplied_out(const NodeRef& n) {
   for (size_t side = 0; side < 2; ++side) {
     const NodeRef& sum = n->inputs[side];
-    if (!is_sum(sum) || (!is_product(sum->inputs[0]) && !is_product(sum->inputs[1]))) continue;
+    if (!is_sum(sum) || sum->dtype() != n->dtype() ||
+        (!is_product(sum->inputs[0]) && !is_product(sum->inputs[1])))
+      continue;
     Nodes parts;
     for (const NodeRef& addend : sum->inputs) {
       Nodes inputs = n->inputs;

@@ -233,10 +233,10 @@ const Isa& find_isa(std::string_view name) {
   user_error("there is no instruction set {}: take native, {}", name, fmt::join(names, ", "));
 }
 
-std::string machine_class(const Isa& isa) {  // AMD has AVX-512 since Zen 4
+std::string machine_class(const Isa& isa) {  // Zen 4 is the first of AMD with these
   if (isa.amx) return "amx";
-  if (isa.avx512) return __builtin_cpu_is("amd") ? "zen4" : isa.bf16 ? "avx512bf16" : "avx512";
-  return isa.name;
+  if (isa.bf16) return __builtin_cpu_is("amd") ? "zen4" : "avx512bf16";
+  return isa.avx512 ? "avx512" : isa.name;
 }
 
 std::vector<std::string> runnable_isas() {

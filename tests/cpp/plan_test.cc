@@ -341,6 +341,11 @@ TEST(Plan, ReassociatedProducts) {
   NodeRef w = in(0, {60, 50}), y = in(1, {50, 60}), z = in(2, {50, 60});
   const NodeRef sum = contract(w, y, "mk,kn->mn") - contract(z, w, "an,ba->bn");
   EXPECT_LT(flops({{w, y, z}, {sum}, {}}, true), flops({{w, y, z}, {sum}, {}}, false) * 0.6);
+  NodeRef h = in(0, {60, 50}, Dtype::bf16), k1 = in(1, {50, 60}, Dtype::bf16),
+          k2 = in(2, {50, 60}, Dtype::bf16);
+  const NodeRef wide = contract(h, k1, "mk,kn->mn", Dtype::f32) + contract(h, k2, "mk,kn->mn", Dtype::f32);
+  const Graph narrow{{h, k1, k2}, {wide}, {}};  // k1 + k2 in bf16 would lose what f32 keeps
+  EXPECT_TRUE(same(common_factors(narrow), narrow));
   NodeRef down = in(1, {60, 2}), up = in(2, {2, 50}), t = in(3, {50, 8});
   const NodeRef adapted = contract(w + contract(down, up, "ir,rj->ij"), t, "ij,jn->in");
   const Graph low{{w, down, up, t}, {adapted}, {}};
