@@ -46,8 +46,8 @@ class Finder {
 
   Facts facts(const Node& n) const {
     if (n.prim->has("parameter") || n.prim->kind == Kind::control || n.types.size() != 1) return {};
-    const bool ordered =
-        n.prim->kind == Kind::move && n.prim->name != "reverse" && n.prim->name != "concatenate";
+    const bool joins = n.prim->has("piecewise") && !n.prim->has("encloses");
+    const bool ordered = n.prim->kind == Kind::move && !n.prim->has("mirrors") && !joins;
     Facts out{true, ordered || n.inputs.empty()};
     for (const NodeRef& input : n.inputs) {
       const Facts& from = facts_.at(input.get());

@@ -309,8 +309,6 @@ bool is_read(const std::vector<plan::Step>& steps, int buffer) {
   });
 }
 
-bool is_read(const plan::Plan& plan, int buffer) { return is_read(plan.steps, buffer); }
-
 // What is laid out before the first call: each a program of its own, which equal weights of many programs
 // share.
 void compile_laid(State& s) {
@@ -333,7 +331,7 @@ void compile_laid(State& s) {
     for (const int from : laid.from)
       names.push_back(s.plan.buffers[from].name + " " + s.graph.parameters[from]->type().str());
     if (ordered) graph.results = {plan::laid(graph.results[0], b.layout, b.type.shape)};
-    if (ordered || is_read(s.plan, static_cast<int>(k))) {
+    if (ordered || is_read(s.plan.steps, static_cast<int>(k))) {
       laid.layout = compile(graph, options);
       s.notes.push_back(
           fmt::format("{}{} {} ahead{}: {}, kept",
@@ -393,8 +391,10 @@ std::string dump_code(const State& s) {
 }
 
 void run_widen(State& s) {
-  const tile::Machine& m = *s.machine;
-  s.core = widen(s.core, {.bytes = m.quads, .signed_bytes = m.tile_rows > 0, .pairs = m.pairs});
+  const auto sums = [&](Dtype a, Dtype b, Dtype sum) { return tile::group_size(*s.machine, a, b, sum) > 1; };
+  s.core = widen(s.core, {.bytes = sums(Dtype::u8, Dtype::i8, Dtype::i32),
+                          .signed_bytes = sums(Dtype::i8, Dtype::i8, Dtype::i32),
+                          .pairs = sums(Dtype::bf16, Dtype::bf16, Dtype::f32)});
 }
 
 struct Pass {

@@ -94,8 +94,9 @@ struct Prim {
   // Null batch or vjp with an `expand`: that of the expansion.
   bool has(std::string_view property) const;
   std::vector<std::string_view> properties =
-      {};  // "commutative", "associative", "idempotent", "comparison", "reduce:sum", "permutes" (each element
-           // of the input stands in one place, and what is outside of it outside) ...
+      {};  // "commutative", "associative", "idempotent", "comparison", "reduce:sum", "mirrors" (runs
+           // backwards), "permutes" (each element of the input stands in one place, and what is outside of it
+           // outside) ...
 };
 
 // The registry. A family file ends with `static const Family kFamily{kPrims};`

@@ -32,13 +32,12 @@ int64_t terms_of_a_turn(const TileShape& tile, int64_t all, const tile::Machine&
   return terms;
 }
 
-bool narrow(Dtype d) { return d == Dtype::f16 || d == Dtype::bf16; }
-
 // The narrow type of an operand, through a conversion that widens it; f32 where it is none.
 Dtype dtype_of(const Flat& flat, const Instances& all, int operand) {
   const Inst& p = all.insts[static_cast<size_t>(operand)];
   const Op& op = flat.ops[static_cast<size_t>(p.op)];
-  if (p.kind != Inst::Kind::compute || op.node->prim->name != "convert" || narrow(op.type.dtype))
+  if (p.kind != Inst::Kind::compute || op.node->prim->name != "convert" ||
+      tile::is_matrix_operand(op.type.dtype))
     return op.type.dtype;
   return flat.ops[static_cast<size_t>(all.insts[static_cast<size_t>(p.inputs[0].inst)].op)].type.dtype;
 }
@@ -66,7 +65,8 @@ std::vector<Choice> matrix_tiles(const Flat& flat, const Instances& all, const A
       flat.ops[static_cast<size_t>(product.op)].type.dtype != Dtype::f32)
     return {};
   const int a = product.inputs[0].inst, b = product.inputs[1].inst;
-  if (!narrow(dtype_of(flat, all, a)) || dtype_of(flat, all, a) != dtype_of(flat, all, b)) return {};
+  if (!tile::is_matrix_operand(dtype_of(flat, all, a)) || dtype_of(flat, all, a) != dtype_of(flat, all, b))
+    return {};
 
   // Columns lie along the vectors: of those that may, what the results have side by side in memory.
   const Forms &left = all.insts[static_cast<size_t>(a)].dims, &right = all.insts[static_cast<size_t>(b)].dims;

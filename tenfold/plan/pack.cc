@@ -108,18 +108,17 @@ std::set<int> gathered(const Flat& flat, const Instances& all, const std::vector
   return found;
 }
 
-// Are tiles of these many groups deep?
-bool fills_tiles(int64_t groups) {
-  constexpr int64_t kLeast = 8, kMost = 16;
-  return divisor(groups, [](int64_t d) { return d <= kMost; }) >= kLeast;
+constexpr int64_t kLeastTile = 8;  // rows, or groups, of a tile register that is worth its load
+
+bool fills_tiles(int64_t groups, const tile::Machine& machine) {
+  return divisor(groups, [&](int64_t d) { return d <= machine.tile_rows; }) >= kLeastTile;
 }
 
 // Rows in one tile register, or in two alike; 0 where tiles that divide the rows would be low.
 int64_t rows_of_tiles(int64_t rows, const tile::Machine& machine) {
-  constexpr int64_t kLeast = 8;
   const int64_t best = divisor(
       rows, [&](int64_t d) { return d <= machine.tile_rows || (d <= 2 * machine.tile_rows && d % 2 == 0); });
-  return best < std::min(rows, kLeast) ? 0 : best;
+  return best < std::min(rows, kLeastTile) ? 0 : best;
 }
 
 // A whole sum in a statement, over tiles of as many rows and columns as two tile registers each way have.
@@ -233,7 +232,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
   });
   const bool tiles =
       group > 1 && alone && lies_in_memory(all, product, axes.vector) && machine.tile_rows > 0 &&
-      fills_tiles((part && longest == grouped ? part : all.space.extent(grouped).value()) / group);
+      fills_tiles((part && longest == grouped ? part : all.space.extent(grouped).value()) / group, machine);
   for (const auto [enough, all_axes] : {Way{1.0, false}, Way{2.0 * machine.units, false}, Way{1.0, true}}) {
     if (all_axes && (beside.empty() || site.goes_by)) continue;
     const int64_t r = divisor(rows, [&](int64_t d) {

@@ -1,8 +1,5 @@
 // a b + a c = a (b + c), either way: it rounds otherwise, so it is done only where the user grants it.
-#include <algorithm>
 #include <map>
-#include <optional>
-#include <unordered_map>
 
 #include "tenfold/ir/build.h"
 #include "tenfold/ir/contract.h"

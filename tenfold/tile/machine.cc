@@ -11,6 +11,22 @@
 namespace tenfold::tile {
 namespace {
 
+constexpr Machine kGpu = {
+    .name = "gpu",
+    .units = 64,
+    .vector_bytes = 512,
+    .warp_bytes = 128,
+    .registers = 64,
+    .cache = 32 << 10,
+    .memory_bandwidth = 6e9,
+    .cache_bandwidth = 60e9,
+    .scalar_rate = 60e9,
+    .launch = 10e-6,
+    .serial_launch = 10e-6,
+    .issue = 30e-9,
+    .serial_limit = 0,
+};
+
 // Measured on a two-core Cascade Lake, rounded down: 11 GB/s from memory and 90 GB/s from L2 a
 // core, 76 G fma/s on AVX-512 of which mixed code reaches half.
 constexpr Machine kMachines[] = {
@@ -56,34 +72,12 @@ constexpr Machine kMachines[] = {
      .serial_launch = 4e-6,
      .issue = 20e-9,
      .serial_limit = 0},
-    {.name = "gpu",
-     .units = 64,
-     .vector_bytes = 512,
-     .warp_bytes = 128,
-     .registers = 64,
-     .cache = 32 << 10,
-     .memory_bandwidth = 6e9,
-     .cache_bandwidth = 60e9,
-     .scalar_rate = 60e9,
-     .launch = 10e-6,
-     .serial_launch = 10e-6,
-     .issue = 30e-9,
-     .serial_limit = 0},
-    // The same with matrix units, of compute capability 8.0 and later.
-    {.name = "gpu80",
-     .units = 64,
-     .vector_bytes = 512,
-     .warp_bytes = 128,
-     .registers = 64,
-     .cache = 32 << 10,
-     .memory_bandwidth = 6e9,
-     .cache_bandwidth = 60e9,
-     .scalar_rate = 60e9,
-     .matrix_rate = 300e9,
-     .launch = 10e-6,
-     .serial_launch = 10e-6,
-     .issue = 30e-9,
-     .serial_limit = 0},
+    kGpu,
+    [] {
+      Machine m = kGpu;  // of compute capability 8.0 and later
+      m.name = "gpu80", m.matrix_rate = 300e9;
+      return m;
+    }(),
     // For tests: a cache so small that everything larger than a few tiles leaves it.
     {.name = "generic",
      .vector_bytes = 16,

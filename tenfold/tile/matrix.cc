@@ -9,8 +9,6 @@ bool variable(Op op) {
   return op == Op::fill || op == Op::copy || op == Op::accumulate || op == Op::contract;
 }
 
-bool narrow(Dtype d) { return d == Dtype::f16 || d == Dtype::bf16; }
-
 bool has(const std::vector<AtomId>& axes, AtomId a) { return std::ranges::find(axes, a) != axes.end(); }
 
 // A guard may end the terms, where both operands are 0, or what blocks have of rows and columns: not what a
@@ -51,7 +49,7 @@ std::optional<MatrixProduct> matrix_product(const Kernel& k, const Definitions& 
     ValueId v = o.value;
     const Stmt* at = made[static_cast<size_t>(v)];
     if (!o.at.empty() || !at) return {};
-    if (!narrow(k.values[v].dtype)) {
+    if (!is_matrix_operand(k.values[v].dtype)) {
       if (at->op != Op::map || at->prim->name != "convert" || k.values[v].dtype != Dtype::f32 ||
           !at->operands[0].at.empty())
         return {};
@@ -61,7 +59,7 @@ std::optional<MatrixProduct> matrix_product(const Kernel& k, const Definitions& 
       if (!at) return {};
     }
     const Value& x = k.values[v];
-    if (!narrow(x.dtype) || x.scratch || x.axes.size() != 2 || !has(x.axes, p.terms)) return {};
+    if (!is_matrix_operand(x.dtype) || x.scratch || x.axes.size() != 2 || !has(x.axes, p.terms)) return {};
     (has(x.axes, p.rows) ? p.a : p.b) = v;
     if (!has(x.axes, p.rows) && !has(x.axes, p.columns)) return {};
   }

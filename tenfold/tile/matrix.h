@@ -10,6 +10,7 @@
 
 namespace tenfold::tile {
 
+inline bool is_matrix_operand(Dtype d) { return d == Dtype::f16 || d == Dtype::bf16; }
 inline constexpr int64_t kMatrixRows = 16, kMatrixColumns = 8, kMatrixTerms = 16;
 
 // result[rows, columns] += sum over terms of a[rows, terms] * b[terms, columns]

@@ -36,8 +36,9 @@ def expect(got, a, b, spec):
     if a.dtype != tn.bfloat16:
         np.testing.assert_array_equal(np.asarray(got), want)
         return
-    terms = a.size * b.size / max(1, want.size)
-    bound = np.einsum(spec, np.abs(wide(a)), np.abs(wide(b))) * min(terms, 4096) * 2.0**-24
+    left, out = spec.split(",")[0], spec.split("->")[1]
+    terms = np.prod([n for c, n in zip(left, a.shape, strict=True) if c not in out])
+    bound = np.einsum(spec, np.abs(wide(a)), np.abs(wide(b))) * terms * 2.0**-24
     assert (np.abs(np.asarray(got) - want) <= bound + 1e-30).all()
 
 
@@ -99,11 +100,13 @@ def test_what_stands_around(machine):
     np.testing.assert_allclose(got, wanted, rtol=2.0**-7, atol=1e-2)
 
 
-def test_explain_says_groups(machine):
+@pytest.mark.parametrize("machine, loops", [("avx2", 0), ("zen4", 1), ("amx", 1)])
+def test_explain_says_groups(monkeypatch, machine, loops):
+    monkeypatch.setenv("TENFOLD_MACHINE", machine)
     a, b = narrow((64, 64), tn.bfloat16), narrow((64, 64), tn.bfloat16)
     page = str(tn.explain(tn.jit(lambda a, b: a @ b), a, b))
-    if machine == "amx" or ", grouped" in page:
-        assert "grouped k" in page or "grouped m" in page
+    assert page.count(", grouped m") == loops
+    assert (" over m, m1 " in page) == (machine == "amx")  # a whole sum, in tiles
 
 
 @pytest.mark.parametrize("n", [256, 512])

@@ -544,7 +544,7 @@ const Prim kPrims[] = {
             },
         .cost = 0,
         .degree = same_degree,
-        .properties = {"permutes"},
+        .properties = {"permutes", "mirrors"},
     },
 };
 const Family kFamily{kPrims};

@@ -752,7 +752,7 @@ void Emitter::store_tile(const TileShape& t, Value* at, int64_t stride, std::spa
                          llvm::Align(1));
 }
 
-// a: rows of sum, `shape_a.bytes` of groups each; b: a row for each group.
+// x: as many rows as the sum, of `left.bytes` of groups each; y: a row for each group.
 std::vector<llvm::Value*> Emitter::multiply_tiles(const TileShape& sums, const TileShape& left,
                                                   std::span<Value* const> sum, std::span<Value* const> x,
                                                   std::span<Value* const> y, Dtype from_x, Dtype from_y) {
