@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "tenfold/plan/cost.h"
 #include "tenfold/plan/lay.h"
 #include "tenfold/tile/machine.h"
 #include "tenfold/tile/program.h"
@@ -25,14 +26,6 @@ struct Buffer {
   int index = -1;  // which parameter or result of the graph; a result that is a parameter is a copy step
   std::string name;
   Layout layout = {};  // laid
-};
-
-struct Cost {
-  double seconds = 0;                        // predicted
-  double bytes_read = 0, bytes_written = 0;  // beyond the cache
-  double flops = 0;
-  double memory_seconds = 0, compute_seconds = 0;
-  bool serial = false;  // too small to fork
 };
 
 struct Launch {

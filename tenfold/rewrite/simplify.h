@@ -32,6 +32,11 @@ Graph reassociate(const Graph&);
 Graph common_factors(const Graph&);
 Graph distribute(const Graph&);
 
+// A large reduction of few results as one of partial ones, which keep the units of a machine busy. The number
+// of parts depends on the shape alone, so the order of the sum does too; reductions of one value split alike
+// and go on sharing its loads. Not in the bodies of loops.
+Graph split_reductions(const Graph&);
+
 // What a machine sums as it is.
 struct Narrow {
   bool bytes = false;         // u8 with i8, in i32; i8 with i8 becomes that
