@@ -178,6 +178,17 @@ Axes classify(const Flat& flat, const Instances& all) {
   return axes;
 }
 
+AtomId short_columns(const Flat& flat, const Instances& all, const Axes& axes) {
+  if (!axes.time.empty()) return -1;
+  for (const InnerProduct& x : inner_products(flat, all))
+    for (const AtomId a : x.result)
+      if (a != axes.vector && std::ranges::find(axes.parallel, a) != axes.parallel.end() &&
+          std::ranges::all_of(
+              all.stores, [&](int s) { return stride(all.insts[s].shape, all.insts[s].dims, a) == Dim(1); }))
+        return a;
+  return -1;
+}
+
 // Vectors side by side in a tile: as many as asked for, or fewer where the last tile has much less to spare.
 static int64_t vectors_of_tile(const Dim& n, int64_t lanes, int unroll) {
   constexpr double kWorth = 0.06;  // of the elements, for each vector less
@@ -201,7 +212,8 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
                                                   const tile::Machine& machine, int unroll) {
   const int64_t lanes = machine.vector_bytes / 4;
   const int64_t registers = std::min(machine.registers, 32) - 1;  // but for the element that is multiplied
-  const int64_t mapped = (registers + 1) * 3 / 4, pairs = 36;     // mapped: beside what the maps make
+  const int64_t mapped = (registers + 1) * 3 / 4;                 // beside what the maps make
+  const int64_t pairs = registers * 7 / 8;                        // beside a row of either operand
   auto of_least_spare = [](const Dim& n, int64_t most, std::initializer_list<int64_t> heights) {
     int64_t best = 1, least = std::numeric_limits<int64_t>::max();
     for (const int64_t h : heights) {
@@ -249,6 +261,10 @@ static std::map<AtomId, int64_t> heights_of_tiles(const Flat& flat, const Instan
     const int64_t across = vectors * x.registers;
     const int64_t room = maps ? mapped / across : x.result.contains(vector) ? registers / across - 1 : pairs;
     int64_t left = std::max<int64_t>(1, room);
+    if (!x.result.contains(vector))  // fields of records: whole, or what lies between is gathered
+      std::ranges::stable_partition(longest, [&](AtomId a) {
+        return all.space.extent(a).is_const() && all.space.extent(a).value() <= tile::kRecord;
+      });
     for (AtomId a : longest) {
       const int64_t h = height(all.space.extent(a), left, across >= 4);
       const auto [at, fresh] = heights.emplace(a, h);
@@ -311,9 +327,9 @@ Choice first_choice(const Flat& flat, const Instances& all, const Axes& axes, co
   c.vector = axes.vector;
   c.atoms.resize(all.space.size());
   int64_t lanes = machine.vector_bytes / 4;
-  // Sums of maps along the vectors: one vector of each row, and many pairs of rows.
+  // Sums along the vectors: one vector of each row, and many pairs of rows.
   for (const InnerProduct& x : inner_products(flat, all))
-    if (all.insts[x.inst].kind == Inst::Kind::reduce && x.summed.contains(axes.vector)) unroll = 1;
+    if (x.summed.contains(axes.vector)) unroll = 1;
   const std::map<AtomId, int64_t> heights = heights_of_tiles(flat, all, axes, machine, unroll);
   int64_t points = unroll;  // registers of one tile
   auto set = [&](AtomId a, bool parallel) {

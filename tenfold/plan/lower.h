@@ -58,6 +58,9 @@ struct Axes {
   AtomId vector = -1;
 };
 Axes classify(const Flat&, const Instances&);
+// Columns of an inner product along which its results lie, where vectors run along another axis: of few
+// columns a part of each vector does nothing, but nothing is gathered or summed across. -1: none.
+AtomId short_columns(const Flat&, const Instances&, const Axes&);
 // The parallel loops, outermost first. Unless chosen, blocks run through memory in order: the atom with the
 // smallest step in the first output is the fastest.
 std::vector<AtomId> grid_order(const Instances&, const Choice&);

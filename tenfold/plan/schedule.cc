@@ -143,6 +143,12 @@ Candidate Scheduler::schedule(const std::vector<int>& units, const std::vector<i
       for (const Packing& p : packings(flat_, all, axes, machine_, vectors)) attempt_on(p.all, p.choice);
       if (best.fits) break;  // else what is kept of narrower tiles may fit
     }
+    if (const AtomId narrow = short_columns(flat_, all, axes); narrow >= 0) {
+      Axes along = axes;
+      along.vector = narrow;
+      attempt(first_choice(flat_, all, along, seen, 1));
+      for (const Packing& p : packings(flat_, all, along, machine_, 1)) attempt_on(p.all, p.choice);
+    }
     for (const Choice& c : matrix_tiles(flat_, all, axes, machine_)) attempt(c);
     if (streams(all, axes))
       if (const auto p = by_pieces(flat_, all, axes, machine_, 4)) {

@@ -145,13 +145,20 @@ bool Emitter::disturbs(const tile::Item& item, const Stmt& load) const {
   return r;
 }
 
-bool Emitter::is_view(const tile::Body& items, size_t at) const {
+bool Emitter::is_view(const tile::Body& items, size_t at) {
   const Stmt* s = stmt_of(items[at]);
   if (!s || (s->op != Op::load && s->op != Op::read)) return false;
   const size_t v = static_cast<size_t>(s->result);
   if (contract_uses_[v] == 0 || contract_uses_[v] != uses_[v]) return false;
   for (const Form& f : s->forms)
     if (f.whole) return false;
+  if (s->op == Op::load) {  // records are loaded whole and shuffled, one element of each would be gathered
+    const Layout own = layout(k.values[v].axes);
+    Access a = arg_access(*s, s->forms, own);
+    find_group(a, own);
+    const auto summed = [&](const auto& axis) { return contains(k.vectors, axis.first); };
+    if (a.group > 1 && std::ranges::none_of(a.group_axes, summed)) return false;
+  }
   int left = uses_[v];
   for (size_t i = at + 1; i < items.size() && left > 0; ++i) {
     const int here = count_uses(items[i], s->result);

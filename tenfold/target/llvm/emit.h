@@ -188,7 +188,7 @@ class Emitter {
   void collect(const tile::Body&, std::vector<ValueId>& variables, std::vector<ValueId>& all) const;
   std::pair<std::string, std::string> factors(const Stmt&) const;
   std::vector<int> uses_in(const tile::Body&) const;
-  bool is_view(const tile::Body&, size_t at) const;
+  bool is_view(const tile::Body&, size_t at);
   int count_uses(const tile::Item&, ValueId) const;
   bool disturbs(const tile::Item&, const Stmt& load) const;
 
