@@ -195,7 +195,17 @@ def quickest(calls, seconds=0.03):
     return chosen
 
 
-def against_best(figure, label, contenders, cases, check, unit, **how):
+def rates(figure, label, timings, unit, peak=None):
+    """A row for each contender's rate in G `unit` a second; beside a peak, its share of that is plotted."""
+    for name, t in timings.items():
+        rate = t.rate / 1e9
+        detail = (
+            {"case": label, "who": name, "of peak": at_most(label, rate, peak, unit) / peak} if peak else {}
+        )
+        yield Row(figure, f"{label}, {name}", rate, unit, detail=detail)
+
+
+def against_best(figure, label, contenders, cases, check, unit, peak=None, **how):
     """Rows of each contender's rate; the last is our fastest ("tenfold...") over the fastest other."""
     timings = interleave(contenders, cases, check, **how)
     first = lambda ours: max(
@@ -204,8 +214,8 @@ def against_best(figure, label, contenders, cases, check, unit, **how):
         default=None,
     )
     ours, peer = first(True), first(False)
-    rows = [Row(figure, f"{label}, {name}", t.rate / 1e9, unit) for name, t in timings.items()]
-    return [*rows, Row(figure, f"{label}, {ours} / {peer}", ratio(timings, ours, peer), "x")]
+    found = Row(figure, f"{label}, {ours} / {peer}", ratio(timings, ours, peer), "x")
+    return [*rates(figure, label, timings, unit, peak), found]
 
 
 def geomean(values):

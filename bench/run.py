@@ -1,7 +1,8 @@
 """The figures: `scripts/bench [figure ...]`, 1 to 16 or `contraction` (8 to 16), all by default.
 
-Prints a table, writes bench/results/<machine>.json and a plot beside it. Figures that were not asked for
-keep what an earlier run wrote. Exits with 1 where a figure is missed or impossible. Nothing else should run.
+Prints a table, writes bench/results/<machine>.json, a plot beside it and one of shares of peak. Figures
+that were not asked for keep what an earlier run wrote. Exits with 1 where a figure is missed or impossible.
+Nothing else should run.
 """
 
 import argparse
@@ -71,6 +72,45 @@ def plot(figures, path):
     plt.close()
 
 
+def plot_shares(figures, path):
+    """Of each figure that knows its peak, the share of it that every contender reaches, case by case."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shares = {}  # of a figure: {contender: {case: share}}
+    for f in figures.values():
+        for r in f["rows"]:
+            if "of peak" in r["detail"]:
+                d = r["detail"]
+                shares.setdefault(f["title"], {}).setdefault(d["who"], {})[d["case"]] = d["of peak"]
+    if not shares:
+        return
+    grid = plt.subplots(len(shares), 1, figsize=(15, 6 * len(shares)), layout="constrained", squeeze=False)[1]
+    for axes, (title, contenders) in zip(grid[:, 0], shares.items(), strict=True):
+        cases = list(dict.fromkeys(case for found in contenders.values() for case in found))
+        for k, (who, found) in enumerate(contenders.items()):
+            ours = who.startswith("tenfold")
+            at = [i for i, case in enumerate(cases) if case in found]
+            axes.plot(
+                at,
+                [found[cases[i]] for i in at],
+                "o-" if ours else "x",
+                color=f"C{k}",
+                lw=0.8,
+                ms=5,
+                label=who,
+            )
+        axes.set_xticks(range(len(cases)), cases, rotation=90, fontsize=7)
+        axes.set(ylim=(0, 1.05), xlim=(-0.7, len(cases) - 0.3), title=f"{title}: share of peak")
+        axes.axhline(1, color="black", lw=1)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+    plt.savefig(path, dpi=110)
+    plt.close()
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -113,7 +153,8 @@ def main():
         path.write_text(json.dumps({"figures": figures}, indent=1) + "\n")
     if figures:
         plot(figures, path.with_suffix(".png"))
-        print(f"written: {path} and its .png")
+        plot_shares(figures, path.with_name(f"{name}-peak.png"))
+        print(f"written: {path} and its plots")
     return int(failed)
 
 

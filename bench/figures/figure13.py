@@ -14,13 +14,15 @@ def measure(peers):
         "torch": peers["torch"],
         "ONNX Runtime": peers["onnx"],
     }
+    peak = peers["hand2"].call("machine")["peak_gflops"]
+    yield Row(13, "peak, f32 multiply-adds", peak, "GFLOP/s")
     for kind, fused, target in (("plain", False, 1.0), ("with bias and ReLU", True, 1.2)):
         ratios = []
         for case in windows.cases(fused):
             asked = {name: case | {"channels_last": "last" in name} for name in contenders}
             want = windows.reference(case)
             check = lambda _, outputs, case=case, want=want: windows.check(case, outputs, want)
-            how = {"rounds": 3, "seconds": 0.05, "pause": 0.1}
+            how = {"peak": peak, "rounds": 3, "seconds": 0.05, "pause": 0.1}
             rows = against_best(13, windows.label(case), contenders, asked, check, "GFLOP/s", **how)
             yield from rows
             ratios.append((case["kind"], rows[-1].value))

@@ -65,4 +65,5 @@ def reference(case):
 
 
 def check(case, outputs):
-    np.testing.assert_allclose(outputs["y"], reference(case), rtol=1e-3, atol=1e-3)
+    most = 0.1 if case["half"] else 1e-3  # bf16 keeps 8 bits of the weights, and of what is between layers
+    np.testing.assert_allclose(outputs["y"], reference(case), rtol=most / 4, atol=most)

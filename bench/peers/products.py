@@ -1,13 +1,22 @@
 """Matrix products and attention: shapes, inputs, and what they mean in NumPy (f64, for the checks)."""
 
+import math
+
 import numpy as np
 
-SHAPES = (  # m, k, n: cubes; BERT's and ResNet's layers; skinny, odd and prime
-    *((n, n, n) for n in (16, 32, 64, 128, 256, 384, 512, 768, 1024, 2048)),
-    (128, 768, 768), (128, 768, 3072), (128, 3072, 768), (512, 1024, 1024), (512, 1024, 4096),
-    (3136, 64, 64), (3136, 64, 256), (784, 512, 128), (196, 1024, 256), (49, 512, 2048),
-    (1, 1024, 1024), (4, 4096, 4096), (16, 4096, 4096), (4096, 64, 64), (64, 4096, 64), (4096, 4096, 16),
-    (100, 100, 100), (200, 200, 200), (1000, 1000, 1000), (127, 127, 127), (1009, 1013, 1019), (33, 65, 129),
+# [batch,] m, k, n: cubes; BERT's and ResNet's layers; skinny; odd and prime; small ones in batches
+SHAPES = (
+    *((n, n, n) for n in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)),
+    (128, 768, 768), (128, 768, 3072), (128, 3072, 768), (512, 768, 768), (512, 768, 3072), (512, 3072, 768),
+    (512, 1024, 1024), (512, 1024, 4096),
+    (12544, 147, 64), (3136, 64, 64), (3136, 64, 256), (3136, 256, 64), (784, 128, 512), (784, 512, 128),
+    (784, 1152, 128), (196, 256, 1024), (196, 1024, 256), (196, 2304, 256), (49, 512, 2048), (49, 2048, 512),
+    (1, 1024, 1024), (1, 4096, 4096), (4, 4096, 4096), (16, 4096, 4096), (4096, 64, 64), (64, 4096, 64),
+    (4096, 4096, 16), (4096, 4096, 1),
+    (100, 100, 100), (200, 200, 200), (1000, 1000, 1000), (17, 300, 5), (33, 65, 129), (127, 127, 127),
+    (251, 251, 251), (1009, 1013, 1019),
+    (1000, 8, 8, 8), (256, 16, 16, 16), (64, 32, 32, 32), (96, 64, 64, 64), (8, 100, 50, 70),
+    (12, 128, 64, 128), (12, 128, 128, 64), (16, 256, 256, 256), (300, 4, 64, 64),
 )  # fmt: skip
 LENGTHS = ((512, 8), (2048, 4), (4096, 2), (16384, 1))  # and heads
 ATTENTION = tuple((heads, n, d) for n, heads in LENGTHS for d in (64, 128))
@@ -15,29 +24,32 @@ CHECKED = 64  # rows
 
 
 def operands(case):
-    """f32: x[m, k] and y[k, n]; or q, k, v[heads, n, d]."""
+    """f32: x[..., m, k] and y[..., k, n]; or q, k, v[heads, n, d]."""
     random = np.random.default_rng(1)
     if case["work"] == "product":
-        m, k, n = case["shape"]
-        return [random.standard_normal(s, dtype="f4") for s in ((m, k), (k, n))]
+        *batch, m, k, n = case["shape"]
+        return [random.standard_normal((*batch, *s), dtype="f4") for s in ((m, k), (k, n))]
     return [random.standard_normal(case["shape"], dtype="f4") for _ in range(3)]
 
 
 def flops(case):
-    a, b, c = case["shape"]
-    return 2.0 * a * b * c if case["work"] == "product" else 4.0 * a * b * b * c
+    if case["work"] == "product":
+        return 2.0 * math.prod(case["shape"])
+    heads, n, d = case["shape"]
+    return 4.0 * heads * n * n * d
 
 
 def checked(case, y):
-    """The rows that are checked: the first of a product, the last queries of the first head."""
-    return y[:CHECKED] if case["work"] == "product" else y[0, -CHECKED:]
+    """The rows that are checked: the first of each product, the last queries of the first head."""
+    return y[..., :CHECKED, :] if case["work"] == "product" else y[0, -CHECKED:]
 
 
 def check(case, outputs):
     """Raises where rows differ from the reference by more than a plain f32 sum may."""
     arrays = [a.astype("f8") for a in operands(case)]
     if case["work"] == "product":
-        want, terms = arrays[0][:CHECKED] @ arrays[1], case["shape"][1]
+        want = checked(case, arrays[0]) @ arrays[1]
+        most = 5e-7 * case["shape"][-2]  # as the error of a chain of additions grows
     else:
         q, k, v = (a[0] for a in arrays)
         scores = q[-CHECKED:] @ k.T / np.sqrt(case["shape"][2])
@@ -45,5 +57,5 @@ def check(case, outputs):
             n = case["shape"][1]
             scores = np.where(np.arange(n - CHECKED, n)[:, None] >= np.arange(n), scores, -np.inf)
         e = np.exp(scores - scores.max(-1, keepdims=True))
-        want, terms = e / e.sum(-1, keepdims=True) @ v, case["shape"][2]
-    np.testing.assert_allclose(outputs["y"], want, rtol=0, atol=1e-5 * terms**0.5)
+        want, most = e / e.sum(-1, keepdims=True) @ v, 1e-5 * case["shape"][2] ** 0.5
+    np.testing.assert_allclose(outputs["y"], want, rtol=0, atol=most)

@@ -151,7 +151,7 @@ def _product(case):
 
     def run():
         kept["y"] = y = call(*arrays)
-        np.asarray(y)
+        y.evaluate()  # waits
 
     return Prepared(run, lambda: {"y": products.checked(case, np.asarray(kept["y"]))}, products.flops(case))
 
@@ -168,18 +168,32 @@ def _norm(x, scale, shift):
     return apart / tn.sqrt(tn.mean(apart * apart, axis=-1, keepdims=True) + 1e-5) * scale + shift
 
 
+def _linear(x, w, b):
+    """Of weights in bf16 the product of x in bf16; sums, and all else, in f32."""
+    return tn.matmul(x.astype(w.dtype), w, dtype=tn.float32) + b
+
+
 def _encoder_layer(x, w):
-    q, k, v = (tn.reshape(x @ w["w" + c] + w["b" + c], (len(x), layers.HEADS, -1)) for c in "qkv")
-    scores = tn.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
+    in_w = lambda y: y.astype(w["wq"].dtype)
+    split = lambda c: in_w(tn.reshape(_linear(x, w["w" + c], w["b" + c]), (len(x), layers.HEADS, -1)))
+    q, k, v = map(split, "qkv")
+    scores = tn.einsum("qhd,khd->hqk", q, k, dtype=tn.float32) * q.shape[-1] ** -0.5
     e = tn.exp(scores - tn.max(scores, axis=-1, keepdims=True))
-    o = tn.einsum("hqk,khd->qhd", e / tn.sum(e, axis=-1, keepdims=True), v)
-    x = _norm(x + tn.reshape(o, x.shape) @ w["wo"] + w["bo"], w["scalea"], w["shifta"])
-    return _norm(x + _gelu(x @ w["w1"] + w["b1"]) @ w["w2"] + w["b2"], w["scaleb"], w["shiftb"])
+    o = tn.einsum("hqk,khd->qhd", in_w(e / tn.sum(e, axis=-1, keepdims=True)), v, dtype=tn.float32)
+    x = _norm(x + _linear(tn.reshape(o, x.shape), w["wo"], w["bo"]), w["scalea"], w["shifta"])
+    hidden = _gelu(_linear(x, w["w1"], w["b1"]))
+    return _norm(x + _linear(hidden, w["w2"], w["b2"]), w["scaleb"], w["shiftb"])
 
 
-def encoder(depth):
-    """f(x) of as many layers, each with weights of its own."""
-    weights = [{k: tn.asarray(a) for k, a in layers.encoder_weights(i).items()} for i in range(depth)]
+def encoder(depth, dtype=tn.float32):
+    """f(x) of as many layers, each with weights of its own; those of products in `dtype`."""
+    weights = [
+        {
+            k: tn.asarray(a).astype(dtype if a.ndim == 2 else a.dtype)
+            for k, a in layers.encoder_weights(i).items()
+        }
+        for i in range(depth)
+    ]
 
     def f(x):
         for w in weights:
@@ -190,18 +204,20 @@ def encoder(depth):
 
 
 def _layer(case):
+    dtype, kept = tn.bfloat16 if case["half"] else tn.float32, {}
     if case["work"] == "encoder":
-        call, x = encoder(1), tn.asarray(layers.encoder_input())
+        layer, x = encoder(1, dtype), tn.asarray(layers.encoder_input())
     else:
         x, w, b, r = map(tn.asarray, layers.linear_inputs(case["shape"]))
-        call = tn.jit(lambda x: _gelu(x @ w + b) + r)
-    kept = {}
+        w, r = w.astype(dtype), r.astype(dtype)
+        layer = lambda x: _gelu(_linear(x, w, b)) + r.astype(tn.float32)
+    x = x.astype(dtype)
+    call = tn.jit(lambda x: layer(x.astype(tn.float32)).astype(dtype))
 
     def run():
-        kept["y"] = y = call(x)
-        np.asarray(y)
+        kept["y"] = call(x).evaluate()
 
-    return Prepared(run, lambda: {"y": np.asarray(kept["y"])}, layers.flops(case))
+    return Prepared(run, lambda: {"y": kept["y"].astype(tn.float32).numpy()}, layers.flops(case))
 
 
 # ---- figure 12

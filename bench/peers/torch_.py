@@ -133,7 +133,7 @@ def _memory(case):
 
 def _product(case):
     arrays, kept = [torch.from_numpy(a) for a in products.operands(case)], {}
-    call = torch.mm
+    call = torch.mm if len(case["shape"]) == 3 else torch.bmm
     if case["work"] == "attention":
         attend = torch.nn.functional.scaled_dot_product_attention
         call = partial(attend, is_causal=case.get("causal", False))
@@ -179,28 +179,29 @@ class _Linear(torch.nn.Module):
         return torch.nn.functional.gelu(torch.addmm(self.b, x, self.w)) + self.r
 
 
-def encoder(depth):
+def encoder(depth, dtype=torch.float32):
     """Compiled, with frozen weights; as many layers, each with weights of its own."""
     torch._inductor.config.freezing = True
     parts = [_Encoder(layers.encoder_weights(i)) for i in range(depth)]
-    return torch.compile(torch.nn.Sequential(*parts).eval())
+    return torch.compile(torch.nn.Sequential(*parts).eval().to(dtype))
 
 
 def _layer(case):
+    dtype = torch.bfloat16 if case["half"] else torch.float32
     if case["work"] == "encoder":
         x = layers.encoder_input()
-        call = encoder(1)
+        call = encoder(1, dtype)
     else:
         x, *weights = layers.linear_inputs(case["shape"])
         torch._inductor.config.freezing = True
-        call = torch.compile(_Linear(*weights).eval())
-    x, kept = torch.from_numpy(x), {}
+        call = torch.compile(_Linear(*weights).eval().to(dtype))
+    x, kept = torch.from_numpy(x).to(dtype), {}
 
     def run():
         with torch.no_grad():
             kept["y"] = call(x)
 
-    return Prepared(run, lambda: {"y": kept["y"].numpy()}, layers.flops(case))
+    return Prepared(run, lambda: {"y": kept["y"].float().numpy()}, layers.flops(case))
 
 
 def _few_rows(case):
