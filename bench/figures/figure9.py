@@ -1,4 +1,4 @@
-"""Attention written with einsum and softmax, against PyTorch's fused kernel (f32).
+"""Attention written with einsum and softmax, against PyTorch's fused kernel; of f32, and of bf16.
 
 Rates count every score, whether a mask hides it or not.
 """
@@ -14,15 +14,20 @@ LONG = 2048  # from here on, what a causal mask hides is half of all
 
 def measure(peers):
     contenders = {"tenfold": peers["tenfold"], "torch": peers["torch_"]}
+    for half, dtype in ((False, "f32"), (True, "bf16")):
+        yield from _attention(contenders, half, dtype)
+
+
+def _attention(contenders, half, dtype):
     cases = [
-        {"work": "attention", "shape": shape, "causal": causal}
+        {"work": "attention", "shape": shape, "causal": causal, "half": half}
         for shape in products.ATTENTION
         for causal in (False, True)
     ]
 
     def label(case):
         heads, n, d = case["shape"]
-        return f"{heads} heads, n {n}, d {d}" + ", causal" * case["causal"]
+        return f"{dtype}: {heads} heads, n {n}, d {d}" + ", causal" * case["causal"]
 
     ratios, seconds = {False: [], True: []}, {}
     for row, found in figure8.against(9, contenders, cases, label):
@@ -32,6 +37,6 @@ def measure(peers):
             ratios[case["causal"]].append(ratio)
             seconds[case["shape"], case["causal"]] = taken
     gains = [seconds[s, False] / seconds[s, True] for s in products.ATTENTION if s[1] >= LONG]
-    yield Row(9, "full, geometric mean, tenfold / torch", geomean(ratios[False]), "x", 1.15)
-    yield Row(9, "causal, geometric mean, tenfold / torch", geomean(ratios[True]), "x", 1.15)
-    yield Row(9, f"causal / full, worst from n = {LONG}", min(gains), "x", 1.8)
+    yield Row(9, f"{dtype}: full, geometric mean, tenfold / torch", geomean(ratios[False]), "x", 1.15)
+    yield Row(9, f"{dtype}: causal, geometric mean, tenfold / torch", geomean(ratios[True]), "x", 1.15)
+    yield Row(9, f"{dtype}: causal / full, worst from n = {LONG}", min(gains), "x", 1.8)

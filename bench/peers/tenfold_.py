@@ -131,12 +131,13 @@ def explained(op, size):
 
 
 def _attention(q, k, v, causal=False):
-    scores = tn.einsum("hqd,hkd->hqk", q, k) * q.shape[-1] ** -0.5
+    scores = tn.einsum("hqd,hkd->hqk", q, k, dtype=tn.float32) * q.shape[-1] ** -0.5
     if causal:
         at = tn.arange(q.shape[1])
         scores = tn.where(at[:, None] >= at, scores, -np.inf)
     e = tn.exp(scores - tn.max(scores, axis=-1, keepdims=True))
-    return tn.einsum("hqk,hkd->hqd", e / tn.sum(e, axis=-1, keepdims=True), v)
+    weighted = tn.einsum("hqk,hkd->hqd", e.astype(v.dtype), v, dtype=tn.float32)
+    return (weighted / tn.sum(e, axis=-1, keepdims=True)).astype(v.dtype)
 
 
 def _product(case):
@@ -144,7 +145,8 @@ def _product(case):
         call = tn.jit(tn.matmul)
     else:
         call = tn.jit(partial(_attention, causal=case.get("causal", False)), allow=("online",))
-    arrays, kept = [tn.asarray(a) for a in products.operands(case)], {}
+    dtype, kept = tn.bfloat16 if case.get("half") else tn.float32, {}
+    arrays = [tn.asarray(a).astype(dtype) for a in products.operands(case)]
     if case.get("frozen"):
         weights = arrays.pop()
         call = tn.jit(lambda x: x @ weights)
@@ -153,7 +155,8 @@ def _product(case):
         kept["y"] = y = call(*arrays)
         y.evaluate()  # waits
 
-    return Prepared(run, lambda: {"y": products.checked(case, np.asarray(kept["y"]))}, products.flops(case))
+    outputs = lambda: {"y": products.checked(case, kept["y"].astype(tn.float32).numpy())}
+    return Prepared(run, outputs, products.flops(case))
 
 
 # ---- figures 10 and 11: weights are frozen, as what a function takes from around it is

@@ -132,7 +132,8 @@ def _memory(case):
 
 
 def _product(case):
-    arrays, kept = [torch.from_numpy(a) for a in products.operands(case)], {}
+    dtype, kept = torch.bfloat16 if case.get("half") else torch.float32, {}
+    arrays = [torch.from_numpy(a).to(dtype) for a in products.operands(case)]
     call = torch.mm if len(case["shape"]) == 3 else torch.bmm
     if case["work"] == "attention":
         attend = torch.nn.functional.scaled_dot_product_attention
@@ -144,7 +145,7 @@ def _product(case):
 
     def outputs():
         y = kept["y"] if case["work"] == "product" else kept["y"][0]
-        return {"y": products.checked(case, y).numpy()}
+        return {"y": products.checked(case, y).float().numpy()}
 
     return Prepared(run, outputs, products.flops(case))
 
