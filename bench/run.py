@@ -106,7 +106,7 @@ def plot_shares(figures, path):
         axes.set(ylim=(0, 1.05), xlim=(-0.7, len(cases) - 0.3), title=f"{title}: share of peak")
         axes.axhline(1, color="black", lw=1)
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     plt.savefig(path, dpi=110)
     plt.close()
 

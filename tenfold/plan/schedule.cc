@@ -147,7 +147,6 @@ Candidate Scheduler::schedule(const std::vector<int>& units, const std::vector<i
       Axes along = axes;
       along.vector = narrow;
       attempt(first_choice(flat_, all, along, seen, 1));
-      for (const Packing& p : packings(flat_, all, along, machine_, 1)) attempt_on(p.all, p.choice);
     }
     for (const Choice& c : matrix_tiles(flat_, all, axes, machine_)) attempt(c);
     if (streams(all, axes))

@@ -488,7 +488,7 @@ TEST(Plan, SharedOperandsArePacked) {
                         {61, 120, 48, "write %", ""},
                         {40, 900, 64, "write %", "k1s in 60"},
                         {1, 300, 64, "", ""},
-                        {64, 96, 5, "write %", ""}}) {
+                        {64, 96, 5, "", ""}}) {
     NodeRef x = in(0, {c.m, c.k}), w = in(1, {c.k, c.n}), b = in(2, {c.n});
     const Graph g{{x, w, b},
                   {map("tanh", {contract(x * 2.0, w * 0.5, "mk,kn->mn") + broadcast_to(b, {c.m, c.n})})},
