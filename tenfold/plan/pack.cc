@@ -108,6 +108,7 @@ std::set<int> gathered(const Flat& flat, const Instances& all, const std::vector
   return found;
 }
 
+constexpr int64_t kUnrolled = 8;   // terms of a sum that stand in one tile
 constexpr int64_t kLeastTile = 8;  // rows, or groups, of a tile register that is worth its load
 
 bool fills_tiles(int64_t groups, const tile::Machine& machine) {
@@ -119,6 +120,16 @@ int64_t rows_of_tiles(int64_t rows, const tile::Machine& machine) {
   const int64_t best = divisor(
       rows, [&](int64_t d) { return d <= machine.tile_rows || (d <= 2 * machine.tile_rows && d % 2 == 0); });
   return best < std::min(rows, kLeastTile) ? 0 : best;
+}
+
+// One step takes a group, and a loop the groups.
+void take_groups(Choice& c, const Split& axis, int64_t group) {
+  c.group = axis.within;
+  c.atoms[axis.within] = {group, false, false};
+  std::erase(c.order, axis.within);
+  if (axis.blocks < 0) return;
+  if (!c.atoms[axis.blocks].loop) c.order.push_back(axis.blocks);
+  c.atoms[axis.blocks] = {1, false, true};
 }
 
 // A whole sum in a statement, over tiles of as many rows and columns as two tile registers each way have.
@@ -284,13 +295,7 @@ std::vector<Packing> packings(const Flat& flat, const Instances& all, const Axes
       if (site.goes_by || !may_lay(flat, p.all, p.all.insts[operand])) p.choice.packed.insert(operand);
     p.choice.around = around;
     if (within_group >= 0) {
-      p.choice.group = within_group;
-      p.choice.atoms[within_group] = {group, false, false};
-      std::erase(order, within_group);
-      if (groups >= 0) {
-        if (!p.choice.atoms[groups].loop) order.push_back(groups);
-        p.choice.atoms[groups] = {1, false, true};
-      }
+      take_groups(p.choice, {groups, within_group}, group);
       if (in_tiles) {
         const std::vector<InnerProduct> parts = inner_products(flat, p.all);
         choose_tiles(p, *std::ranges::find(parts, product.inst, &InnerProduct::inst), within, groups,
@@ -355,6 +360,19 @@ std::optional<Packing> by_blocks(const Flat& flat, const Instances& all, const A
   if (size < 16 || size == n) return {};
   Packing p{all, {}};
   const AtomId blocks = split(p.all, longest, size).blocks;
+  // Groups of the product under the maximum, where its sum is a loop: others are summed along the blocks.
+  const std::vector<InnerProduct> products = inner_products(flat, p.all);
+  Split grouped{-1, -1};
+  int64_t group = 1;
+  for (const InnerProduct& x : products) {
+    group = group_of(flat, p.all, p.all.insts[static_cast<size_t>(x.inst)], machine);
+    const AtomId a = group > 1 ? grouped_axis(p.all, x, axes.vector, group) : -1;
+    const bool alone = std::ranges::none_of(
+        p.all.insts, [&](const Inst& i) { return i.kind == Inst::Kind::reduce && has(i.reduced, a); });
+    if (a < 0 || !alone || p.all.space.extent(a).value() <= kUnrolled) continue;
+    grouped = split(p.all, a, group);
+    break;
+  }
   Axes mine = classify(flat, p.all);
   const auto lacking = [&](AtomId a) { return !has(p.all.insts[static_cast<size_t>(maximum)].dims, a); };
   std::ranges::copy_if(mine.parallel, std::back_inserter(mine.sequential), lacking);
@@ -365,6 +383,7 @@ std::optional<Packing> by_blocks(const Flat& flat, const Instances& all, const A
   p.choice.packed = gathered(flat, p.all, inner_products(flat, p.all), mine);
   p.choice.around = blocks;
   p.choice.online = true;
+  if (grouped.within >= 0) take_groups(p.choice, grouped, group);
   return p;
 }
 

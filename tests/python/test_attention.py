@@ -166,3 +166,34 @@ def test_what_no_query_sees_is_not_read():
     got = np.asarray(tn.jit(attention(VARIANTS["causal"][0]), allow=("online",))(q, k, v))
     assert np.isfinite(got[:, :384]).all()
     assert not np.isfinite(got[:, 448:]).any()
+
+
+@pytest.mark.parametrize("machine", ["avx2", "zen4"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_scores_of_bf16_by_pairs(monkeypatch, machine, causal):
+    """The product under a running maximum is added by pairs, where the machine's record has them."""
+    monkeypatch.setenv("TENFOLD_MACHINE", machine)
+    n, d = 768, 32
+    values = [RNG.standard_normal((2, n, d)).astype("f4") for _ in range(3)]
+
+    def attention(q, k, v):
+        at = tn.arange(n)
+        s = tn.einsum("hqd,hkd->hqk", q, k, dtype=tn.float32) * d**-0.5
+        s = tn.where(at[:, None] >= at, s, -np.inf) if causal else s
+        e = tn.exp(s - tn.max(s, axis=-1, keepdims=True))
+        total = tn.sum(e, axis=-1, keepdims=True)
+        return tn.einsum("hqk,hkd->hqd", e.astype(v.dtype), v, dtype=tn.float32) / total
+
+    arrays = [tn.asarray(x).astype(tn.bfloat16) for x in values]
+    q, k, v = (x.astype(tn.float64).numpy() for x in arrays)
+    s = np.einsum("hqd,hkd->hqk", q, k) * d**-0.5
+    s = np.where(np.tri(n, dtype=bool), s, -np.inf) if causal else s
+    p = np.exp(s - s.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    want = np.einsum("hqk,hkd->hqd", p, v)
+    # Weights are rounded to 8 bits.
+    bound = 2.0**-8 * np.einsum("hqk,hkd->hqd", p, np.abs(v)) + 1e-5
+    streamed = tn.jit(attention, allow=("online",))
+    assert (np.abs(streamed(*arrays).numpy() - want) <= bound).all()
+    page = str(tn.explain(streamed, *arrays))
+    assert (("online, grouped d" if causal else "grouped d") in page) == (machine == "zen4")
