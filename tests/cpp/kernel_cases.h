@@ -29,6 +29,34 @@ kernel ragged(x: f32[N], y: f32[N], out z: f32[N]) {
   return cases;
 }
 
+// Halves of vectors that lie outside of a buffer, beside rows that may; and rows that are not stored.
+inline std::vector<KernelCase> borders_of_two_axes() {
+  std::vector<KernelCase> cases;
+  for (const std::string dtype : {"f32", "f64", "i8", "i64", "complex64", "complex128"})
+    for (const int64_t n : {3, 6, 11, 16})
+      for (const int64_t before : {4, 8, 20})
+        cases.push_back({replaced(R"(tenfold 1
+kernel borders(x: D[5,N], out y: D[9,N]) {
+  atom i in 10, l in N, j in 5
+  vector l
+  guard i < 9
+  grid i {
+    %x = load x[i - 3, l + 4*j - P] : D[j,l]
+    %y = fill D[l] ZERO
+    %y = accumulate add %x over j : D[l]
+    store y[i, l] = %y
+  }
+}
+)",
+                                  {{"ZERO", dtype[0] == 'i'   ? "0"
+                                            : dtype[0] == 'c' ? "complex(0.0, 0.0)"
+                                                              : "0.0"},
+                                   {"D", dtype},
+                                   {"N", number(n)},
+                                   {"P", number(before)}})});
+  return cases;
+}
+
 inline std::vector<KernelCase> symbolic_extents() {
   std::vector<KernelCase> cases;
   const std::string text = R"(tenfold 1
@@ -647,7 +675,7 @@ inline std::vector<KernelCase> all_kernel_cases(size_t stride = 1) {
   constexpr size_t kLong = 14;
   std::vector<KernelCase> all;
   for (const auto& part :
-       {ragged_elementwise(), symbolic_extents(), reductions_along_and_across(),
+       {ragged_elementwise(), borders_of_two_axes(), symbolic_extents(), reductions_along_and_across(),
         contractions_in_loops_and_blocks(), other_contractions(), contractions_of_bytes(),
         products_in_tiles(), structs_of_every_width(), carries_through_a_thousand_steps(),
         votes_of_vectors_outside(), votes_over_several_vectors(), large_tiles_become_loops(),

@@ -114,6 +114,7 @@ TEST(Llvm, EveryMapRecordOnEveryDtype) {
 // ---- shapes: what the corpus leaves out
 
 TEST(Llvm, RaggedElementwise) { check(testing::ragged_elementwise()); }
+TEST(Llvm, BordersOfTwoAxes) { check(testing::borders_of_two_axes()); }
 TEST(Llvm, SymbolicExtents) { check(testing::symbolic_extents()); }
 TEST(Llvm, ReductionsAlongAndAcross) { check(testing::reductions_along_and_across()); }
 TEST(Llvm, ContractionsInLoopsAndBlocks) { check(testing::contractions_in_loops_and_blocks()); }

@@ -269,6 +269,7 @@ class Emitter {
   Value* guarded_pointer(Value* pointer, const Mask&, bool store);
   bool has_masked(Value* mask, int64_t bytes, bool scattered) const;
   Value* lane_pointer(Value* pointer, Value* mask, int lane, Value* otherwise);
+  bool is_split(llvm::Type* wide, Value* mask) const;
   Value* masked_load(llvm::Type* wide, Value* pointer, Value* offsets, llvm::Align, Value* mask);
   void masked_store(Value*, Value* pointer, Value* offsets, llvm::Align, Value* mask);
   std::vector<Value*> deinterleave(std::vector<Value*>);

@@ -1,6 +1,8 @@
 // Forms, masks, loads and stores.
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <numeric>
 
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/Intrinsics.h>
@@ -42,6 +44,31 @@ int64_t split(const Dim& d, Dim& rest) {
   const int64_t c = it == d.expr()->terms.end() ? 0 : it->second;
   rest = d - Dim(c);
   return c;
+}
+
+// Is the lane off, whatever the values it depends on?
+bool is_off(const llvm::Value* mask, int lane) {
+  if (const auto* c = llvm::dyn_cast<llvm::Constant>(mask))
+    return c->getAggregateElement(static_cast<unsigned>(lane))->isZeroValue();
+  if (const auto* shuffle = llvm::dyn_cast<llvm::ShuffleVectorInst>(mask)) {
+    const int from = shuffle->getMaskValue(static_cast<unsigned>(lane)), n = lanes_of(shuffle->getOperand(0));
+    return from >= 0 && is_off(shuffle->getOperand(from < n ? 0 : 1), from % n);
+  }
+  const auto* both = llvm::dyn_cast<llvm::BinaryOperator>(mask);
+  return both && both->getOpcode() == llvm::Instruction::And &&
+         (is_off(both->getOperand(0), lane) || is_off(both->getOperand(1), lane));
+}
+
+bool is_off(const llvm::Value* mask) {
+  for (int lane = 0; lane < lanes_of(mask); ++lane)
+    if (!is_off(mask, lane)) return false;
+  return true;
+}
+
+std::vector<int> range(int first, int n) {
+  std::vector<int> r(static_cast<size_t>(n));
+  std::iota(r.begin(), r.end(), first);
+  return r;
 }
 
 }  // namespace
@@ -778,6 +805,13 @@ bool Emitter::has_masked(Value* mask, int64_t bytes, bool scattered) const {
   return isa.avx2 && !scattered && bytes >= 4;
 }
 
+// LLVM 19 splits a vector of more than a register, and takes a half of the mask that it then finds to be off
+// for one that is on: what is split is split here.
+bool Emitter::is_split(llvm::Type* wide, Value* mask) const {
+  return !llvm::isa<llvm::Constant>(mask) && lanes_of(mask) % 2 == 0 &&
+         wide->getPrimitiveSizeInBits() > 8 * static_cast<uint64_t>(isa.vector_bytes);
+}
+
 llvm::Value* Emitter::lane_pointer(Value* p, Value* mask, int i, Value* otherwise) {
   if (auto* c = llvm::dyn_cast<llvm::Constant>(mask))
     return c->getAggregateElement(static_cast<unsigned>(i))->isOneValue() ? p : nullptr;
@@ -789,6 +823,16 @@ llvm::Value* Emitter::masked_load(llvm::Type* wide, Value* p, Value* offsets, ll
                                   Value* mask) {
   llvm::Type* unit = wide->getScalarType();
   Value* r = llvm::Constant::getNullValue(wide);
+  if (is_off(mask)) return r;
+  if (!offsets && is_split(wide, mask)) {
+    const int n = lanes_of(mask), half = n / 2;
+    auto* narrow = llvm::FixedVectorType::get(unit, static_cast<unsigned>(half));
+    std::array<Value*, 2> parts;
+    for (const int k : {0, 1})
+      parts[static_cast<size_t>(k)] = masked_load(narrow, k ? b.CreateGEP(unit, p, i64(half)) : p, nullptr,
+                                                  align, b.CreateShuffleVector(mask, range(k * half, half)));
+    return b.CreateShuffleVector(parts[0], parts[1], range(0, n));
+  }
   if (has_masked(mask, static_cast<int64_t>(unit->getScalarSizeInBits()) / 8, offsets != nullptr)) {
     if (offsets) return b.CreateMaskedGather(wide, b.CreateGEP(unit, p, offsets), align, mask, r);
     return b.CreateMaskedLoad(wide, p, align, mask, r);
@@ -804,6 +848,16 @@ llvm::Value* Emitter::masked_load(llvm::Type* wide, Value* p, Value* offsets, ll
 
 void Emitter::masked_store(Value* v, Value* p, Value* offsets, llvm::Align align, Value* mask) {
   llvm::Type* unit = v->getType()->getScalarType();
+  if (is_off(mask)) return;
+  if (!offsets && is_split(v->getType(), mask)) {
+    const int half = lanes_of(mask) / 2;
+    for (const int k : {0, 1}) {
+      const std::vector<int> lanes = range(k * half, half);
+      masked_store(b.CreateShuffleVector(v, lanes), k ? b.CreateGEP(unit, p, i64(half)) : p, nullptr, align,
+                   b.CreateShuffleVector(mask, lanes));
+    }
+    return;
+  }
   if (has_masked(mask, static_cast<int64_t>(unit->getScalarSizeInBits()) / 8, offsets != nullptr)) {
     if (offsets)
       b.CreateMaskedScatter(v, b.CreateGEP(unit, p, offsets), align, mask);
