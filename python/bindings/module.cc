@@ -1,4 +1,6 @@
 // The module _tenfold: exceptions, and what the runtime knows about itself.
+#include <cstring>
+
 #include <nanobind/stl/string.h>
 
 #include "tenfold/base/knobs.h"
@@ -33,17 +35,24 @@ PyObject* buffer_error(const char* name, PyObject* base) {
   return PyErr_NewException(fmt::format("tenfold.{}", name).c_str(), bases.ptr(), nullptr);
 }
 
+// A message may quote a part of a letter.
+void set_error(PyObject* type, const char* message) {
+  const nb::object text = nb::steal(
+      PyUnicode_DecodeUTF8(message, static_cast<Py_ssize_t>(std::strlen(message)), "backslashreplace"));
+  if (text.is_valid()) PyErr_SetObject(type, text.ptr());
+}
+
 void translate(const std::exception_ptr& pointer, void*) {
   try {
     std::rethrow_exception(pointer);
   } catch (const UserError& e) {
-    PyErr_SetString(user_error_type, e.what());
+    set_error(user_error_type, e.what());
   } catch (const DeviceError& e) {
-    PyErr_SetString(device_error, e.what());
+    set_error(device_error, e.what());
   } catch (const InternalError& e) {
-    PyErr_SetString(internal_error_type, e.what());
+    set_error(internal_error_type, e.what());
   } catch (const Error& e) {
-    PyErr_SetString(base_error, e.what());
+    set_error(base_error, e.what());
   }
 }
 
@@ -57,10 +66,9 @@ void set_python_error() {
   } catch (const Error&) {
     translate(std::current_exception(), nullptr);
   } catch (const nb::builtin_exception& e) {
-    PyErr_SetString(e.type() == nb::exception_type::type_error ? PyExc_TypeError : PyExc_ValueError,
-                    e.what());
+    set_error(e.type() == nb::exception_type::type_error ? PyExc_TypeError : PyExc_ValueError, e.what());
   } catch (const std::exception& e) {
-    PyErr_SetString(PyExc_RuntimeError, e.what());
+    set_error(PyExc_RuntimeError, e.what());
   }
 }
 
@@ -68,11 +76,11 @@ void set_buffer_error() {
   try {
     throw;
   } catch (const UserError& e) {
-    PyErr_SetString(user_buffer_error, e.what());
+    set_error(user_buffer_error, e.what());
   } catch (const DeviceError& e) {
-    PyErr_SetString(device_buffer_error, e.what());
+    set_error(device_buffer_error, e.what());
   } catch (const std::exception& e) {
-    PyErr_SetString(PyExc_BufferError, e.what());
+    set_error(PyExc_BufferError, e.what());
   }
 }
 

@@ -302,8 +302,9 @@ void bind_composed(nb::module_& m) {
       },
       nb::arg("x").none(), nb::arg("y").none(), nb::kw_only(), nb::arg("dtype") = nb::none(),
       "The matrix product, over any leading axes, which broadcast.\n\n"
-      "dtype: of the sums and the result. Without it the dtype that x and y promote to; f32 where they are\n"
-      "f16 or bf16; i32, modulo 2^32, where they are integers of 8 or 16 bits (u8 with i8 too).");
+      "dtype: of the sums and the result. Without it what x and y promote to: i8 @ i8 is i8, and wraps. One "
+      "may\n"
+      "ask for f32 of f16 and bf16, and for i32, modulo 2^32, of integers of 8 or 16 bits (u8 with i8 too).");
   m.def(
       "where",
       [](nb::handle mask, nb::handle x, nb::handle y) {
@@ -460,7 +461,7 @@ void bind_windows(nb::module_& m) {
       "w         [o, c / groups, *taps]\n"
       "Returns [n, c, *spatial] of stride (p - 1) + dilation (taps - 1) + 1 elements less the padding for\n"
       "        p positions; padding=\"same\": stride p. The other parameters are those of conv.\n"
-      "Raises  UserError if ranks, channels or groups do not fit, or the padding cuts off all.");
+      "Raises  UserError if ranks, channels or groups do not fit, or the padding cuts off more than all.");
   using Pool = Tensor (*)(const Operand&, const Ints&, const lang::Sliding&);
   const auto pooling = [&m](const char* name, Pool function, const char* doc) {
     m.def(
@@ -476,7 +477,8 @@ void bind_windows(nb::module_& m) {
         nb::arg("padding").none() = "valid", nb::arg("dilation").none() = 1, doc);
   };
   pooling("max_pool", lang::max_pool,
-          "The largest element of each window of x, [n, c, *spatial]. Padding is never the largest.\n\n"
+          "The largest element of each window of x, [n, c, *spatial]. Padding is never the largest;\n"
+          "of a window of nothing else it is the least value of the dtype.\n\n"
           "window  elements along each spatial axis: a number, or one for each\n"
           "stride  from one window to the next; None: the window, so that none overlap\n"
           "padding, dilation: as in conv. Raises UserError if a window is larger than x.");

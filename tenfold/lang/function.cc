@@ -704,7 +704,7 @@ Spec parse_spec(std::string_view text, const Operands& operands) {
     fail(fmt::format("einsum \"{}\": `->` stands twice", text), operands);
   for (size_t i = 0; i < clean.size(); ++i)
     if (!std::isalpha(static_cast<unsigned char>(clean[i])) && clean[i] != ',' && clean[i] != '.' &&
-        i - arrow > 1)
+        (arrow == std::string::npos || i - arrow > 1))
       fail(fmt::format("einsum \"{}\": '{}' is no letter of an axis", text, clean[i]), operands);
   std::string left = clean.substr(0, arrow);
   size_t from = 0;

@@ -246,8 +246,8 @@ void LoopText::check_loops(const std::vector<Level>& loops) const {
       illegal("{}{}: around the steps of a loop no axis has blocks; write {}", shown, l.size, shown);
     const int64_t whole = rest[l.axis] ? rest[l.axis] : extent(l.axis).value();
     if (l.size >= whole || whole % l.size != 0)
-      illegal("{}{}: blocks of {} do not divide {} elements of {}; {}", shown, l.size, l.size, whole, letter,
-              divisors(whole));
+      illegal("{}{}: blocks of {} {} {} elements of {}; {}", shown, l.size, l.size,
+              l.size < whole ? "do not divide" : "are not smaller than the", whole, letter, divisors(whole));
     rest[l.axis] = l.size;
   }
   for (size_t k = 0; k < limits_.time.size(); ++k)

@@ -374,8 +374,10 @@ void check_names(const Plan& plan, const std::vector<std::pair<std::string, std:
   for (const Launch* l : launches) known += fmt::format("\n  {}: {}", l->kernel->name, l->loops);
   for (const auto& [name, text] : loops) {
     if (name.empty() && launches.size() != 1)
-      user_error("loops \"{}\" name no launch, and there are {}: write a name before them, of{}", text,
-                 launches.size(), known.empty() ? " none" : known);
+      user_error(
+          "loops \"{}\" name no launch, and there are {}: say of which, by its name, of{}{}", text,
+          launches.size(), known.empty() ? " none" : known,
+          known.empty() ? "" : "\nIn Python a dict, {\"name\": \"loops\"}; in a shell name=\"loops\".");
     if (!name.empty() &&
         std::ranges::none_of(launches, [&](const Launch* l) { return l->kernel->name == name; }))
       user_error("loops name \"{}\", which is no launch: choose of{}", name, known.empty() ? " none" : known);

@@ -383,7 +383,8 @@ TEST_F(LoopStrings, WhatIsNotLegalSaysWhatToWrite) {
        "k300 in the tile is more than the 128 elements that there are: write k128, or k as a loop too"},
       {"I40 J i k | j64",
        "I40: blocks of 40 do not divide 96 elements of i; 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 or 48 do"},
-      {"I J k64 k32 k128 k | j64", "k128: blocks of 128 do not divide 32 elements of k; 1, 2, 4, 8 or 16 do"},
+      {"I J k64 k32 k128 k | j64",
+       "k128: blocks of 128 are not smaller than the 32 elements of k; 1, 2, 4, 8 or 16 do"},
       {"I J k | i40 j64", "the tile makes a value of 160 registers, more than 64: write a smaller one"},
       {"J i k | i6 j64, packed jk",
        "packed jk: no operand of an inner product has these axes in this order; write packed ik or kj"},
@@ -416,7 +417,8 @@ TEST_F(LoopStrings, LaunchesHaveNames) {
   for (const auto& [name, text] : loops) names += "\n  " + name + ": " + text;
   options.loops = {{"", "I | i64"}};
   EXPECT_EQ(error_of([&] { compile::compile(two, options); }),
-            "loops \"I | i64\" name no launch, and there are 3: write a name before them, of" + names);
+            "loops \"I | i64\" name no launch, and there are 3: say of which, by its name, of" + names +
+                "\nIn Python a dict, {\"name\": \"loops\"}; in a shell name=\"loops\".");
   options.loops = {{"k7", "I | i64"}};
   EXPECT_EQ(error_of([&] { compile::compile(two, options); }),
             "loops name \"k7\", which is no launch: choose of" + names);

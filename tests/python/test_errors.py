@@ -206,6 +206,7 @@ def test_no_dumps_of_signatures():
 def test_einsum_specs():
     assert message(tn.einsum, "kn->kn->", W).startswith('einsum "kn->kn->": `->` stands twice\n')
     assert message(tn.einsum, "k-n", W).startswith("einsum \"k-n\": '-' is no letter of an axis\n")
+    assert message(tn.einsum, "βn", W).startswith("einsum \"βn\": '\\xce' is no letter of an axis\n")
     assert tn.einsum("... n -> n ...", W).shape == (128, 64)
 
 
