@@ -128,10 +128,11 @@ class Pool {
   static void* fresh(size_t bytes) {
     if (bytes >= kMostBytes) return nullptr;
     if (bytes < kHugePageBytes) return std::aligned_alloc(kAlignment, bytes);
-    void* block = std::aligned_alloc(kHugeAlignment, bytes);
+    void* block = nullptr;
+    if (posix_memalign(&block, kHugeAlignment, bytes) != 0) return nullptr;  // of any size
     // A hint: a refusal changes nothing. What is beyond the last whole one is small pages, or it would be
     // zeroed for nothing.
-    if (block) madvise(block, bytes / kHugeAlignment * kHugeAlignment, MADV_HUGEPAGE);
+    madvise(block, bytes / kHugeAlignment * kHugeAlignment, MADV_HUGEPAGE);
     return block;
   }
 
